@@ -1,0 +1,1 @@
+"""Hooks, schedulers and optimiser parts."""

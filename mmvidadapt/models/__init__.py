@@ -1,0 +1,1 @@
+"""Encoders, adapters, backbones, necks, heads and recognizers."""

@@ -1,0 +1,39 @@
+"""Fixtures shared by all tests: parity data, real videos, determinism."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _require(path: Path, what: str) -> Path:
+    """Return ``path``; fail with CI=true if it is missing, else skip."""
+    if path.exists():
+        return path
+    message = f'{what} not found at {path}'
+    if os.environ.get('CI') == 'true':
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope='session')
+def goldens() -> Path:
+    """Folder of the numeric parity data."""
+    default = ROOT.parent / 'shared' / 'goldens'
+    folder = Path(os.environ.get('MMVIDADAPT_GOLDENS', default))
+    return _require(folder, 'parity data (set MMVIDADAPT_GOLDENS)')
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """Folder of real videos, class lists and description files."""
+    return _require(ROOT.parent / 'shared' / 'data', 'shared data')
+
+
+@pytest.fixture(autouse=True)
+def _deterministic() -> None:
+    """Every test starts from the same seed."""
+    torch.manual_seed(0)
