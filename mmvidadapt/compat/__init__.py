@@ -1,5 +1,56 @@
-"""Mends of the installed stack, one small function for each fault."""
+"""Mends of the installed stack, one small module for each fault.
+
+A mend is a pair of functions: ``needed()`` looks at the installed stack and
+says whether the fault is there, ``mend()`` makes up for it. Where
+``needed()`` is false nothing is touched. ``docs/compatibility.md`` lists
+every fault with its upstream report.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .importing import replace_everywhere, when_imported
+
+__all__ = ['MENDS', 'Mend', 'apply', 'replace_everywhere', 'when_imported']
+
+
+class Mend(NamedTuple):
+    """One fault of the stack and how to make up for it.
+
+    Args:
+        name (str): Short name of the fault, unique.
+        needed (Callable): Returns whether the installed stack has it.
+        mend (Callable): Makes up for it; called only where it is needed.
+        after (str, optional): Module that must be loaded before the fault
+            can be seen. Both functions are called right after its import
+            (at once if it is loaded), so that a mend costs nothing until
+            the module is used. ``None`` means at once.
+    """
+
+    name: str
+    needed: Callable[[], bool]
+    mend: Callable[[], None]
+    after: str | None = None
+
+    def apply(self) -> None:
+        """Mend the fault if it is there."""
+        if self.needed():
+            self.mend()
+
+
+# In this order: what stops an import first, then what fails at run time.
+MENDS: tuple[Mend, ...] = ()
+
+_applied: set[str] = set()
 
 
 def apply() -> None:
     """Apply every mend that this stack needs; safe to call twice."""
+    for mend in MENDS:
+        if mend.name in _applied:
+            continue
+        _applied.add(mend.name)
+        if mend.after is None:
+            mend.apply()
+        else:
+            when_imported(mend.after, mend.apply)
