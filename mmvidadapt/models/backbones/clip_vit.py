@@ -1,0 +1,95 @@
+"""The backbone of Recognizer3D: clips in, frame features out."""
+
+from typing import Optional, Sequence, Union
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmaction.registry import MODELS
+from ..adapters import AdapterStack
+from ..clip.vision_encoder import CLIPVisionEncoder
+
+
+@MODELS.register_module()
+class CLIPViT(BaseModule):
+    """A CLIP image tower with adapters, over the frames of a clip.
+
+    ::
+
+        (B,3,T,H,W) -> frames (B*T,3,H,W) -> encoder + adapters
+                    -> class tokens, or what a reader makes of them
+                    -> frame features (B,T',D)
+
+    Args:
+        encoder (dict): Arguments of :class:`CLIPVisionEncoder`.
+        num_frames (int): Frames of a clip; adapters are sized for it.
+        adapters (Sequence[dict]): ``dict(type=..., layers=[...], ...)`` each.
+        compile (bool | dict): Compile the blocks with ``torch.compile``; a
+            dict is passed on to it.
+        init_cfg (dict, optional): mmengine's initialisation config.
+
+    Shapes:
+        - Input: ``(B, 3, T, H, W)``, normalised.
+        - Output: ``(B, T', D)`` with ``T' = T / 2**k`` after ``k`` InTI, or
+          ``(B, 1, D)`` with a reader that reads out the clip.
+
+    Raises:
+        ValueError: If an encoder or adapter option is not valid, or more
+            than one reader wants to read out the clip.
+    """
+
+    def __init__(self,
+                 encoder: dict,
+                 num_frames: int,
+                 adapters: Sequence[dict] = (),
+                 compile: Union[bool, dict] = False,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        reads_out = [a for a in adapters if hasattr(
+            MODELS.get(str(a.get('type'))), 'read_out')]
+        if len(reads_out) > 1:
+            raise ValueError('only one reader can read out the clip, got '
+                             f'{[a["type"] for a in reads_out]}: keep one')
+        encoder = dict(encoder)
+        encoder.pop('type', None)
+        if reads_out:
+            # The reader brings its own norm; ln_post would never train.
+            encoder.setdefault('post_norm', False)
+        self.encoder = CLIPVisionEncoder(**encoder)
+        arch = self.encoder.arch
+        self.adapters = AdapterStack(
+            adapters, arch.embed_dims, arch.num_heads, arch.num_layers,
+            num_frames, arch.grid_size)
+        if compile:
+            self.encoder.transformer.compile_blocks(
+                **(compile if isinstance(compile, dict) else {}))
+
+    @property
+    def output_dims(self) -> int:
+        """Channels of the frame features."""
+        return self.encoder.output_dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode clips.
+
+        Args:
+            x (Tensor): ``(B, 3, T, H, W)``.
+
+        Returns:
+            Tensor: ``(B, T', D)``.
+
+        Raises:
+            ValueError: If the input is not a batch of RGB clips.
+        """
+        if x.dim() != 5 or x.shape[1] != 3:
+            raise ValueError(
+                f'CLIPViT reads RGB clips (B, 3, T, H, W), got '
+                f'{tuple(x.shape)}: set input_format=\'NCTHW\' in FormatShape')
+        num_frames = x.shape[2]
+        frames = x.transpose(1, 2).flatten(0, 1)  # (B*T, 3, H, W)
+        tokens, layout, states = self.encoder(
+            frames, num_frames, stacks=[self.adapters])
+        for reader, state in states:
+            if hasattr(reader, 'read_out'):
+                return reader.read_out(state, tokens, layout)
+        return self.encoder.class_features(tokens, layout)

@@ -1,0 +1,170 @@
+"""Sizes of CLIP towers, taken from open_clip's table of models by name."""
+
+from dataclasses import dataclass, fields
+from typing import Tuple, Type, TypeVar, Union
+
+import open_clip
+
+#: Settings of open_clip's ``vision_cfg`` / ``text_cfg`` that a plain CLIP
+#: transformer has; any other one changes the computation.
+_PLAIN_VISION = {'image_size', 'layers', 'width', 'head_width', 'patch_size',
+                 'mlp_ratio'}
+_PLAIN_TEXT = {'context_length', 'vocab_size', 'width', 'heads', 'layers'}
+
+
+@dataclass(frozen=True)
+class VisionArch:
+    """Sizes of a CLIP image tower.
+
+    Args:
+        embed_dims (int): Token channels ``D``.
+        num_layers (int): Transformer blocks.
+        num_heads (int): Attention heads of each block.
+        patch_size (int): Side of a patch in pixels.
+        image_size (int): Side of the input frame in pixels.
+        output_dims (int): Channels of the joint image-text space.
+        mlp_ratio (float): Hidden channels of the MLP over ``D``.
+    """
+
+    embed_dims: int
+    num_layers: int
+    num_heads: int
+    patch_size: int
+    image_size: int
+    output_dims: int
+    mlp_ratio: float = 4.0
+
+    @property
+    def grid_size(self) -> Tuple[int, int]:
+        """Patch rows and columns."""
+        return (self.image_size // self.patch_size, ) * 2
+
+
+@dataclass(frozen=True)
+class TextArch:
+    """Sizes of a CLIP text tower.
+
+    Args:
+        embed_dims (int): Token channels ``D``.
+        num_layers (int): Transformer blocks.
+        num_heads (int): Attention heads of each block.
+        output_dims (int): Channels of the joint image-text space.
+        context_length (int): Longest text in tokens.
+        vocab_size (int): Rows of the token table.
+        mlp_ratio (float): Hidden channels of the MLP over ``D``.
+    """
+
+    embed_dims: int
+    num_layers: int
+    num_heads: int
+    output_dims: int
+    context_length: int = 77
+    vocab_size: int = 49408
+    mlp_ratio: float = 4.0
+
+
+Arch = TypeVar('Arch', VisionArch, TextArch)
+
+
+def _from_dict(sizes: dict, cls: Type[Arch]) -> Arch:
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(sizes) - known)
+    if unknown:
+        raise ValueError(f'unknown size {unknown[0]!r} in arch: use '
+                         f'{", ".join(sorted(known))}')
+    try:
+        arch = cls(**sizes)
+    except TypeError as error:
+        raise ValueError(f'arch={sizes} is incomplete ({error}): give '
+                         f'{", ".join(sorted(known))}') from error
+    if arch.embed_dims % arch.num_heads:
+        raise ValueError(
+            f'embed_dims={arch.embed_dims} is not divisible by num_heads='
+            f'{arch.num_heads}: choose a multiple')
+    if isinstance(arch, VisionArch) and arch.image_size % arch.patch_size:
+        raise ValueError(
+            f'image_size={arch.image_size} is not divisible by patch_size='
+            f'{arch.patch_size}: choose a multiple')
+    return arch
+
+
+def open_clip_config(name: str) -> dict:
+    """open_clip's configuration of a plain-ViT CLIP.
+
+    Args:
+        name (str): A model name of ``open_clip.list_models()``.
+
+    Returns:
+        dict: ``embed_dim``, ``vision_cfg``, ``text_cfg`` and options.
+
+    Raises:
+        ValueError: If the name is unknown or the model is not a plain ViT.
+    """
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ValueError(f'open_clip knows no model {name!r}: see '
+                         'open_clip.list_models(), for example ViT-B-16')
+    odd = (set(config['vision_cfg']) - _PLAIN_VISION) | (
+        set(config['text_cfg']) - _PLAIN_TEXT)
+    if odd or not isinstance(config['vision_cfg']['layers'], int):
+        detail = ', '.join(sorted(odd)) or 'a convolutional image tower'
+        raise ValueError(f'{name} is not a plain ViT CLIP ({detail}): use '
+                         'one such as ViT-B-32, ViT-B-16 or ViT-L-14')
+    return config
+
+
+def vision_arch(arch: Union[str, dict, VisionArch]) -> VisionArch:
+    """Sizes of an image tower from an open_clip name or a dict of sizes.
+
+    Args:
+        arch (str | dict | VisionArch): open_clip name, or the fields of
+            :class:`VisionArch`.
+
+    Returns:
+        VisionArch: The sizes.
+
+    Raises:
+        ValueError: If the name or a size is not valid.
+    """
+    if isinstance(arch, VisionArch):
+        return arch
+    if not isinstance(arch, str):
+        return _from_dict(dict(arch), VisionArch)
+    config = open_clip_config(arch)
+    vision = config['vision_cfg']
+    return VisionArch(
+        embed_dims=vision['width'],
+        num_layers=vision['layers'],
+        num_heads=vision['width'] // vision.get('head_width', 64),
+        patch_size=vision['patch_size'],
+        image_size=vision['image_size'],
+        output_dims=config['embed_dim'],
+        mlp_ratio=vision.get('mlp_ratio', 4.0))
+
+
+def text_arch(arch: Union[str, dict, TextArch]) -> TextArch:
+    """Sizes of a text tower from an open_clip name or a dict of sizes.
+
+    Args:
+        arch (str | dict | TextArch): open_clip name, or the fields of
+            :class:`TextArch`.
+
+    Returns:
+        TextArch: The sizes.
+
+    Raises:
+        ValueError: If the name or a size is not valid.
+    """
+    if isinstance(arch, TextArch):
+        return arch
+    if not isinstance(arch, str):
+        return _from_dict(dict(arch), TextArch)
+    config = open_clip_config(arch)
+    text = config['text_cfg']
+    return TextArch(
+        embed_dims=text['width'],
+        num_layers=text['layers'],
+        num_heads=text['heads'],
+        output_dims=config['embed_dim'],
+        context_length=text['context_length'],
+        vocab_size=text['vocab_size'])

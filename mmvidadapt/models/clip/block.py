@@ -1,0 +1,270 @@
+"""The one CLIP transformer block, with its insertion points.
+
+Source: *Learning Transferable Visual Models From Natural Language
+Supervision*, ICML 2021 (CLIP). Parameter names are those of the released
+weights, so these load with ``strict=True``.
+"""
+
+from contextlib import nullcontext
+from typing import Dict, List, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .layout import TokenLayout
+
+#: Adapters of one block by insertion point, in call order.
+BlockAdapters = Dict[str, List[nn.Module]]
+
+
+class QuickGELU(nn.Module):
+    """``x * sigmoid(1.702 x)``, the activation of OpenAI's weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation; any shape."""
+        # Through SiLU, backward keeps one tensor of the MLP's width, not two.
+        inplace = not torch.is_grad_enabled()
+        return F.silu(x * 1.702, inplace=inplace).mul_(1 / 1.702)
+
+
+_ACTIVATIONS = {'quick_gelu': QuickGELU, 'gelu': nn.GELU}
+
+
+def build_activation(act: str) -> nn.Module:
+    """Build an activation by name.
+
+    Args:
+        act (str): ``'quick_gelu'`` or ``'gelu'``.
+
+    Returns:
+        nn.Module: The activation.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if act not in _ACTIVATIONS:
+        raise ValueError(f'unknown activation {act!r}: use '
+                         f'{" or ".join(sorted(_ACTIVATIONS))}')
+    return _ACTIVATIONS[act]()
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with packed projections.
+
+    Args:
+        embed_dims (int): Token channels ``D``.
+        num_heads (int): Heads.
+        causal (bool): Whether a token sees only itself and earlier tokens.
+
+    Shapes:
+        - Input and output: ``(B, L, D)``.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int,
+                 causal: bool = False) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.causal = causal
+        self.in_proj_weight = nn.Parameter(
+            torch.empty(3 * embed_dims, embed_dims))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dims))
+        self.out_proj = nn.Linear(embed_dims, embed_dims)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor, layout: TokenLayout, block: nn.Module,
+                adapters: Sequence[nn.Module] = ()) -> Tensor:
+        """Attend.
+
+        Args:
+            x (Tensor): Normalised tokens.
+            layout (TokenLayout): Their layout, for the adapters.
+            block (nn.Module): The block this attention belongs to.
+            adapters (Sequence[nn.Module]): ``attn_proj`` adapters; each is
+                called once per projection and adds its residual to it.
+
+        Returns:
+            Tensor: ``(B, L, D)``.
+        """
+        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        parts = list(qkv.chunk(3, dim=-1))
+        for adapter in adapters:
+            for i, name in enumerate('qkv'):
+                residual = adapter(x, layout, block, name)
+                if residual is not None:
+                    parts[i] = parts[i] + residual
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+                   for part in parts)  # (B, heads, L, D/heads)
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        x = x.transpose(1, 2).flatten(2)  # (B, L, D)
+        out = self.out_proj(x)
+        for adapter in adapters:
+            residual = adapter(x, layout, block, 'out')
+            if residual is not None:
+                out = out + residual
+        return out
+
+
+class MLP(nn.Module):
+    """Two linear layers with an activation between, ``D -> rD -> D``.
+
+    Args:
+        embed_dims (int): Token channels ``D``.
+        hidden_dims (int): Channels between the layers.
+        act (str): Activation name.
+    """
+
+    def __init__(self, embed_dims: int, hidden_dims: int, act: str) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(embed_dims, hidden_dims)
+        self.gelu = build_activation(act)
+        self.c_proj = nn.Linear(hidden_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, L, D)`` to ``(B, L, D)``."""
+        return self.c_proj(self.gelu(self.c_fc(x)))
+
+
+class ResidualAttentionBlock(nn.Module):
+    """A pre-norm block that calls adapters at its insertion points.
+
+    ::
+
+        x --pre_block--> x ----------------+---------------- beside_block --+
+                         |                                                  |
+                         +-> ln_1 -> attention (attn_proj) --+              |
+                         +-----------------------------------+-> x          |
+                                                   x + pre_mlp -> x         |
+                         +-> ln_2 -+-> MLP --------+                        |
+                         |         +-> beside_mlp -+                        |
+                         +-------------------------+-> x -------------------+-> x
+
+    Args:
+        embed_dims (int): Token channels ``D``.
+        num_heads (int): Attention heads.
+        act (str): Activation name.
+        mlp_ratio (float): Hidden channels of the MLP over ``D``.
+        causal (bool): Causal attention, for text.
+        drop_path_rate (float): Stochastic depth of both residuals.
+    """  # noqa: E501
+
+    def __init__(self, embed_dims: int, num_heads: int, act: str,
+                 mlp_ratio: float = 4.0, causal: bool = False,
+                 drop_path_rate: float = 0.) -> None:
+        super().__init__()
+        self.attn = Attention(embed_dims, num_heads, causal)
+        self.ln_1 = nn.LayerNorm(embed_dims)
+        self.mlp = MLP(embed_dims, int(embed_dims * mlp_ratio), act)
+        self.ln_2 = nn.LayerNorm(embed_dims)
+        self.drop_path = (
+            DropPath(drop_path_rate) if drop_path_rate else nn.Identity())
+
+    def forward(self, x: Tensor, layout: TokenLayout,
+                adapters: BlockAdapters) -> Tuple[Tensor, TokenLayout]:
+        """Run the block.
+
+        Args:
+            x (Tensor): Tokens in the shape that ``layout`` describes.
+            layout (TokenLayout): Their layout.
+            adapters (BlockAdapters): The adapters of this block by point.
+
+        Returns:
+            tuple[Tensor, TokenLayout]: Tokens and layout after the block.
+        """
+        for adapter in adapters.get('pre_block', ()):
+            x, layout = adapter(x, layout, self)
+        block_input = x
+        x = x + self.drop_path(
+            self.attn(self.ln_1(x), layout, self,
+                      adapters.get('attn_proj', ())))
+        for adapter in adapters.get('pre_mlp', ()):
+            x = x + adapter(x, layout, self)
+        normed = self.ln_2(x)
+        out = self.mlp(normed)
+        for adapter in adapters.get('beside_mlp', ()):
+            out = out + adapter(normed, layout, self)
+        x = x + self.drop_path(out)
+        for adapter in adapters.get('beside_block', ()):
+            x = x + adapter(block_input, layout, self)
+        return x, layout
+
+
+class Transformer(BaseModule):
+    """A stack of blocks; runs the adapters and readers between them.
+
+    Args:
+        embed_dims (int): Token channels ``D``.
+        num_layers (int): Blocks.
+        num_heads (int): Attention heads.
+        act (str): Activation name.
+        mlp_ratio (float): Hidden channels of the MLP over ``D``.
+        causal (bool): Causal attention, for text.
+        drop_path_rate (float): Stochastic depth of the last block; it grows
+            linearly from 0 at the first.
+        with_cp (bool): Recompute each block in backward to save memory.
+    """
+
+    def __init__(self, embed_dims: int, num_layers: int, num_heads: int,
+                 act: str, mlp_ratio: float = 4.0, causal: bool = False,
+                 drop_path_rate: float = 0., with_cp: bool = False) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        rates = torch.linspace(0, drop_path_rate, num_layers).tolist()
+        self.resblocks = nn.ModuleList(
+            ResidualAttentionBlock(embed_dims, num_heads, act, mlp_ratio,
+                                   causal, rate) for rate in rates)
+        self._init_parameters(embed_dims, num_layers)
+
+    def _init_parameters(self, embed_dims: int, num_layers: int) -> None:
+        """The initialisation of CLIP (released code, ``model.py``)."""
+        attn_std = embed_dims**-0.5
+        proj_std = attn_std * (2 * num_layers)**-0.5
+        for block in self.resblocks:
+            nn.init.normal_(block.attn.in_proj_weight, std=attn_std)
+            nn.init.normal_(block.attn.out_proj.weight, std=proj_std)
+            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * embed_dims)**-0.5)
+            nn.init.normal_(block.mlp.c_proj.weight, std=proj_std)
+
+    def compile_blocks(self, **kwargs) -> None:
+        """Compile every block in place; names of weights do not change."""
+        for block in self.resblocks:
+            block.compile(**kwargs)
+
+    def forward(self, x: Tensor, layout: TokenLayout,
+                stacks: Sequence['nn.Module'] = (),
+                frozen: bool = False) -> Tuple[Tensor, TokenLayout, list]:
+        """Run all blocks.
+
+        Args:
+            x (Tensor): Tokens.
+            layout (TokenLayout): Their layout.
+            stacks (Sequence[AdapterStack]): Adapters from every owner; their
+                lists are called one after the other at each point.
+            frozen (bool): Whether no block trains; blocks below the first
+                trained adapter then run without gradient.
+
+        Returns:
+            tuple[Tensor, TokenLayout, list]: Tokens, their layout and one
+            ``(reader, state)`` pair for every reader.
+        """
+        first_grad = min([s.first_trained_layer for s in stacks],
+                         default=len(self.resblocks)) if frozen else 0
+        states: Dict[nn.Module, object] = {}
+        for index, block in enumerate(self.resblocks):
+            adapters: BlockAdapters = {}
+            for stack in stacks:
+                for point, found in stack.at(index).items():
+                    adapters.setdefault(point, []).extend(found)
+            quiet = torch.no_grad() if index < first_grad else nullcontext()
+            with quiet:
+                if self.with_cp and torch.is_grad_enabled():
+                    x, layout = checkpoint(
+                        block, x, layout, adapters, use_reentrant=False)
+                else:
+                    x, layout = block(x, layout, adapters)
+            for reader in adapters.get('reader', ()):
+                states[reader] = reader(x, layout, index, states.get(reader))
+        return x, layout, list(states.items())

@@ -1,0 +1,66 @@
+"""The shape of the token grid, which travels beside the tokens."""
+
+from dataclasses import dataclass, replace
+from typing import Tuple
+
+from torch import Tensor
+
+KINDS = ('framewise', 'joint', 'text')
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """What the axes of a token tensor mean.
+
+    No module stores ``T``: an adapter that merges frames returns a new layout
+    and every later block, adapter and reader follows it.
+
+    Args:
+        kind (str): ``'framewise'`` for tokens ``(B*T, 1+N, D)`` (clip-major,
+            frame-minor, class token first), ``'joint'`` for
+            ``(B, 1+N*T, D)`` (one class token per clip) or ``'text'`` for
+            ``(B, L, D)``.
+        num_frames (int): Frames ``T`` of a clip; 1 for text.
+        grid_size (tuple[int, int]): Patch rows and columns, ``N = h*w``;
+            ``(L, 1)`` for text.
+
+    Raises:
+        ValueError: If ``kind`` is unknown or a size is not positive.
+    """
+
+    kind: str
+    num_frames: int
+    grid_size: Tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f'unknown token layout {self.kind!r}: '
+                             f'use one of {", ".join(KINDS)}')
+        if self.num_frames < 1 or min(self.grid_size) < 1:
+            raise ValueError(
+                f'a token layout needs positive sizes, got num_frames='
+                f'{self.num_frames} and grid_size={self.grid_size}: check the '
+                'shape of the clip')
+
+    @property
+    def num_patches(self) -> int:
+        """Patches ``N`` of one frame."""
+        return self.grid_size[0] * self.grid_size[1]
+
+    def with_frames(self, num_frames: int) -> 'TokenLayout':
+        """The same layout for another frame count."""
+        return replace(self, num_frames=num_frames)
+
+    def split_frames(self, x: Tensor) -> Tensor:
+        """View framewise tokens by clip.
+
+        Shapes:
+            - Input: ``(B*T, L, D)``.
+            - Output: ``(B, T, L, D)``.
+        """
+        if self.kind != 'framewise' or x.shape[0] % self.num_frames:
+            raise ValueError(
+                f'cannot split {tuple(x.shape)} tokens of a {self.kind} '
+                f'layout into clips of {self.num_frames} frames: pass the '
+                'layout that belongs to these tokens')
+        return x.unflatten(0, (-1, self.num_frames))

@@ -1,0 +1,165 @@
+"""CLIP's image tower over the frames of clips."""
+
+from typing import NamedTuple, Optional, Sequence, Tuple, Union
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmaction.registry import MODELS
+from .arch import VisionArch, vision_arch
+from .block import Transformer
+from .layout import TokenLayout
+from .weights import load_vision_weights
+
+
+class EncoderOutput(NamedTuple):
+    """What an encoder returns: tokens, their layout, states of readers."""
+
+    tokens: Tensor
+    layout: TokenLayout
+    states: list
+
+
+def freeze(module: nn.Module) -> None:
+    """Switch a module to eval mode without gradients, by object."""
+    module.requires_grad_(False)
+    module.train(False)
+
+
+@MODELS.register_module()
+class CLIPVisionEncoder(BaseModule):
+    """A Vision Transformer with OpenAI's parameter names.
+
+    Adapters are handed to :meth:`forward`; the encoder never owns any, so its
+    state dict is CLIP's and loads strictly.
+
+    Args:
+        arch (str | dict): An open_clip model name (``'ViT-B-16'``) or the
+            fields of :class:`VisionArch`.
+        act (str): ``'quick_gelu'`` (OpenAI's weights) or ``'gelu'``; stated,
+            never guessed, and checked against ``weights``.
+        weights (str, optional): An open_clip tag or a file, see
+            :func:`mmvidadapt.models.clip.weights.load_vision_weights`. Read
+            by :meth:`init_weights`.
+        post_norm (bool): Whether to keep ``ln_post``.
+        project (bool): Whether to map class tokens into the joint
+            image-text space.
+        frozen (bool): Keep every parameter as it is and stay in eval mode.
+        drop_path_rate (float): Stochastic depth of the last block.
+        with_cp (bool): Recompute blocks in backward to save memory.
+        init_cfg (dict, optional): mmengine's initialisation config.
+
+    Raises:
+        ValueError: If a size, the activation or the weights are not valid.
+    """
+
+    def __init__(self,
+                 arch: Union[str, dict, VisionArch],
+                 act: str,
+                 weights: Optional[str] = None,
+                 post_norm: bool = True,
+                 project: bool = False,
+                 frozen: bool = False,
+                 drop_path_rate: float = 0.,
+                 with_cp: bool = False,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        self.arch_name = arch if isinstance(arch, str) else None
+        self.arch = arch = vision_arch(arch)
+        self.act = act
+        self.weights = weights
+        self.frozen = frozen
+        width, scale = arch.embed_dims, arch.embed_dims**-0.5
+        rows, cols = arch.grid_size
+        self.conv1 = nn.Conv2d(3, width, arch.patch_size, arch.patch_size,
+                               bias=False)
+        self.class_embedding = nn.Parameter(scale * torch.randn(width))
+        self.positional_embedding = nn.Parameter(
+            scale * torch.randn(1 + rows * cols, width))
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = Transformer(
+            width, arch.num_layers, arch.num_heads, act, arch.mlp_ratio,
+            drop_path_rate=drop_path_rate, with_cp=with_cp)
+        self.ln_post = nn.LayerNorm(width) if post_norm else nn.Identity()
+        self.proj = nn.Parameter(
+            scale * torch.randn(width, arch.output_dims)) if project else None
+        if frozen:
+            freeze(self)
+
+    @property
+    def output_dims(self) -> int:
+        """Channels of :meth:`class_features`."""
+        return (self.arch.embed_dims
+                if self.proj is None else self.arch.output_dims)
+
+    def init_weights(self) -> None:
+        """Load ``weights``, if any were named."""
+        if not self._is_init:
+            super().init_weights()
+            if self.weights is not None:
+                load_vision_weights(self, self.weights)
+
+    def train(self, mode: bool = True) -> 'CLIPVisionEncoder':
+        """Set the mode; a frozen encoder stays in eval mode."""
+        return super().train(mode and not self.frozen)
+
+    def embed(self, frames: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
+        """Patches with class token and positions, before the blocks.
+
+        Args:
+            frames (Tensor): ``(B*T, 3, H, W)``, normalised.
+
+        Returns:
+            tuple[Tensor, tuple[int, int]]: Tokens ``(B*T, 1+N, D)`` and the
+            patch grid.
+
+        Raises:
+            ValueError: If the frame size is not the one of the encoder.
+        """
+        size = (self.arch.image_size, ) * 2
+        if tuple(frames.shape[-2:]) != size:
+            raise ValueError(
+                f'frames of {tuple(frames.shape[-2:])} pixels do not fit an '
+                f'encoder built for {size}: change the crop size of the '
+                'pipeline or image_size in arch')
+        x = self.conv1(frames)  # (B*T, D, h, w)
+        grid = x.shape[-2:]
+        x = x.flatten(2).transpose(1, 2)  # (B*T, N, D)
+        cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
+        x = torch.cat([cls, x], dim=1) + self.positional_embedding
+        # Under autocast the residual stream stays in float32 on any device.
+        return self.ln_pre(x.float()), (grid[0], grid[1])
+
+    def forward(self, frames: Tensor, num_frames: int,
+                stacks: Sequence[nn.Module] = ()) -> EncoderOutput:
+        """Encode the frames of clips.
+
+        Args:
+            frames (Tensor): ``(B*T, 3, H, W)``, clip-major, frame-minor.
+            num_frames (int): Frames ``T`` of each clip.
+            stacks (Sequence[AdapterStack]): Adapters from every owner.
+
+        Returns:
+            EncoderOutput: Tokens ``(B*T', 1+N, D)`` after the last block,
+            their layout, and the states of the readers.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled()
+                                    and not self.frozen):
+            x, grid = self.embed(frames)
+        layout = TokenLayout('framewise', num_frames, grid)
+        return EncoderOutput(
+            *self.transformer(x, layout, stacks, frozen=self.frozen))
+
+    def class_features(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
+        """Frame features from the class tokens.
+
+        Args:
+            tokens (Tensor): ``(B*T', 1+N, D)``.
+            layout (TokenLayout): Their layout.
+
+        Returns:
+            Tensor: ``(B, T', output_dims)``, not L2-normalised.
+        """
+        x = self.ln_post(layout.split_frames(tokens)[:, :, 0])
+        return x if self.proj is None else x @ self.proj
