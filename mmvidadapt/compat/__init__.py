@@ -7,8 +7,11 @@ every fault with its upstream report.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+from . import (installed_packages, localizers, numpy_names, opencv,
+               requirements, torchvision_ops)
 from .importing import replace_everywhere, when_imported
 
 __all__ = ['MENDS', 'Mend', 'apply', 'replace_everywhere', 'when_imported']
@@ -39,7 +42,23 @@ class Mend(NamedTuple):
 
 
 # In this order: what stops an import first, then what fails at run time.
-MENDS: tuple[Mend, ...] = ()
+MENDS: tuple[Mend, ...] = (
+    Mend('a requirement is missing', requirements.unmet,
+         requirements.refuse),
+    Mend('opencv cannot be imported', opencv.unusable, opencv.refuse),
+    Mend('pkg_resources is gone', installed_packages.needed,
+         installed_packages.mend, after=installed_packages.HOME),
+    Mend('torchvision has no operators', torchvision_ops.needed,
+         torchvision_ops.mend, after=torchvision_ops.EXTENSION),
+    Mend('mmcv is a fork', requirements.fork_needs_introduction,
+         requirements.introduce_fork),
+    Mend('mmaction2 lacks DRN', localizers.needed, localizers.mend,
+         after='mmaction.registry'),
+    *(Mend(f'removed numpy names in {module}',
+           partial(numpy_names.needed, module),
+           partial(numpy_names.mend, module), after=module)
+      for module in numpy_names.USERS),
+)
 
 _applied: set[str] = set()
 
