@@ -11,6 +11,8 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
+from .importing import when_imported
+
 EXTENSION = 'torchvision.extension'
 REGISTRATIONS = ('torchvision._meta_registrations',
                  'torchvision._autograd_registrations')
@@ -27,6 +29,17 @@ def mend() -> None:
     Nothing else changes: the operators stay undefined, and calling one
     raises torchvision's own explanation (``Couldn't load custom C++ ops``).
     """
+    package = sys.modules.get('torchvision')
+    if package is None:
+        # An earlier import failed and left its submodules behind, which a
+        # second import would not bind to the package: start afresh.
+        for name in [key for key in sys.modules
+                     if key.startswith('torchvision.')]:
+            del sys.modules[name]
+        when_imported(EXTENSION, mend)
+        return
+    # Bound by the import system only after this call; needed just below.
+    package.extension = sys.modules[EXTENSION]
     for name in REGISTRATIONS:
         try:
             import_module(name)
