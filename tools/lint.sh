@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Run every linter, directly (no hooks to download), and fail if any does.
+#
+# usage: bash tools/lint.sh [--active | --as-is]
+set -uo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+# shellcheck source=tools/setup_env.sh
+. "$root/tools/setup_env.sh"
+mmvidadapt_setup "$@" || exit 1
+if [ "${#MMVIDADAPT_ARGS[@]}" -gt 0 ]; then
+    echo "usage: bash tools/lint.sh [--active | --as-is]" >&2
+    exit 2
+fi
+cd "$root" || exit 1
+
+# The pinned linters must be the ones that run; install them if they are not.
+if ! "$MMVIDADAPT_PYTHON" - << 'EOF'
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+for line in open('requirements/lint.txt'):
+    name, _, wanted = line.split('#')[0].strip().partition('==')
+    try:
+        if name and version(name) != wanted:
+            sys.exit(1)
+    except PackageNotFoundError:
+        sys.exit(1)
+EOF
+then
+    if [ "${MMVIDADAPT_ENV:-venv}" = as-is ]; then
+        echo "lint: the environment lacks the versions in" \
+            "requirements/lint.txt: install them (pip install -r" \
+            "requirements/lint.txt), or leave out --as-is." >&2
+        exit 1
+    fi
+    echo "installing requirements/lint.txt"
+    _mva_pip install -r requirements/lint.txt -c requirements/pinned.txt \
+        || exit 1
+fi
+
+failed=()
+lint() {
+    local name="$1"
+    shift
+    echo "== $name"
+    "$MMVIDADAPT_PYTHON" -m "$@" || failed+=("$name")
+}
+lint ruff ruff check .
+lint codespell codespell_lib .
+lint mypy mypy
+lint pydoclint pydoclint.main --quiet mmvidadapt
+for script in tools/*.sh .ci/run .ci/full; do
+    bash -n "$script" || failed+=("bash -n $script")
+done
+if [ "${#failed[@]}" -gt 0 ]; then
+    echo "lint: failed: ${failed[*]}" >&2
+    exit 1
+fi
+echo "lint: all clean"
