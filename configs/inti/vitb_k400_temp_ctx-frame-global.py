@@ -1,0 +1,11 @@
+# InTI_5,7^temp, ablation (Table 5a: frame and global; 123 M, top-1 84.8).
+_base_ = 'vitb_k400_uniformerv2.py'
+
+model = dict(
+    backbone=dict(adapters=[
+        dict(
+            type='InTI',
+            layers=[5, 7],
+            contexts=('frame', 'global')),
+        dict(type='GlobalUniBlock', layers=[8, 9, 10, 11], dropout=0.5)
+    ]))

@@ -1,0 +1,11 @@
+# InTI_5,7^temp, ablation (design D: the global branch as the text has it, depth-wise only).
+_base_ = 'vitb_k400_uniformerv2.py'
+
+model = dict(
+    backbone=dict(adapters=[
+        dict(
+            type='InTI',
+            layers=[5, 7],
+            global_pointwise=0),
+        dict(type='GlobalUniBlock', layers=[8, 9, 10, 11], dropout=0.5)
+    ]))

@@ -1,0 +1,24 @@
+# InTI_5,7 with the temporal modules of UniFormerV2 on CLIP ViT-B/16,
+# Something-Something V2 (Table 3: 234 GFLOPs, 174 M, top-1 69.3).
+# Listed first, so that a block's local modules see the merged frames.
+_base_ = 'vitb_ssv2_naive.py'
+
+model = dict(
+    backbone=dict(adapters=[
+        dict(type='InTI', layers=[5, 7]),
+        dict(
+            type='LocalMHRAPreBlock',
+            layers=list(range(12)),
+            dw_reduction=1.5,
+            drop_path_rate=0.2),
+        dict(
+            type='LocalMHRA',
+            layers=list(range(12)),
+            dw_reduction=1.5,
+            drop_path_rate=0.2),
+        dict(
+            type='GlobalUniBlock',
+            layers=list(range(4, 12)),
+            dropout=0.5,
+            drop_path_rate=0.4)
+    ]))

@@ -1,0 +1,124 @@
+"""What the command-line tools share."""
+
+import argparse
+import os
+import os.path as osp
+import sys
+import traceback
+from typing import Callable, Optional
+
+from mmengine.config import Config, DictAction
+
+#: Errors whose message is written for the user of a tool.
+USER_ERRORS = (ValueError, FileNotFoundError, IsADirectoryError,
+               PermissionError, FileExistsError)
+
+
+def make_parser(description: str, example: str) -> argparse.ArgumentParser:
+    """A parser whose help ends with a command to paste.
+
+    Args:
+        description (str): What the tool does.
+        example (str): A complete command line.
+
+    Returns:
+        argparse.ArgumentParser: The parser.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, epilog=f'example:\n  {example}',
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--traceback', action='store_true',
+        help='show where an error came from, not only what it says')
+    return parser
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, as MMAction2's tools have it."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override settings of the config, for example '
+        'train_dataloader.batch_size=4 or model.backbone.num_frames=8')
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what training and testing share."""
+    add_config_options(parser)
+    parser.add_argument(
+        '--work-dir', help='folder of logs and checkpoints; '
+        'default work_dirs/<name of the config>')
+    parser.add_argument(
+        '--synthetic', nargs='?', type=int, const=16, metavar='N',
+        help='replace each data set by N generated videos (default 16) that '
+        'run through the pipelines of the config')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none', help='how the processes were started')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
+                        help=argparse.SUPPRESS)
+
+
+def load_config(path: str) -> Config:
+    """Read a config file.
+
+    Args:
+        path (str): A Python, YAML or JSON config.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no model.
+    """
+    if not osp.isfile(path):
+        raise FileNotFoundError(
+            f'config {path!r} does not exist: give the path of a file such '
+            'as configs/inti/vitb_k400.py')
+    cfg = Config.fromfile(path)
+    if 'model' not in cfg:
+        raise ValueError(f'{path} has no model: give a config that can be '
+                         'run, not one of configs/_base_')
+    return cfg
+
+
+def prepare_run(args: argparse.Namespace) -> Config:
+    """The config of a run, with the options of :func:`add_run_options`.
+
+    Args:
+        args (argparse.Namespace): Parsed options with ``config``.
+
+    Returns:
+        Config: Ready for ``Runner.from_cfg``.
+    """
+    from ..datasets.synthetic import use_synthetic_data
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = load_config(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = osp.splitext(osp.basename(args.config))[0]
+        cfg.work_dir = osp.join('work_dirs', name)
+    if args.synthetic is not None:
+        use_synthetic_data(cfg, args.synthetic)
+    return cfg
+
+
+def run_tool(main: Callable[[argparse.Namespace], Optional[int]],
+             args: argparse.Namespace) -> None:
+    """Run a tool; an error that is meant for its user is one sentence.
+
+    Args:
+        main (Callable): Takes the parsed options; returns an exit status.
+        args (argparse.Namespace): Parsed options.
+    """
+    try:
+        sys.exit(main(args))
+    except USER_ERRORS as error:
+        if args.traceback:
+            traceback.print_exc()
+        sys.stderr.write(f'error: {error}\n')
+        sys.exit(1)
