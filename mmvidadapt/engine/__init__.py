@@ -1,1 +1,5 @@
 """Hooks, schedulers and optimiser parts."""
+
+from .hooks import SampleGuardHook
+
+__all__ = ['SampleGuardHook']

@@ -1,1 +1,5 @@
 """Hooks."""
+
+from .sample_guard_hook import SampleGuardHook
+
+__all__ = ['SampleGuardHook']

@@ -1,0 +1,186 @@
+"""Make runs repeatable and resumable, and survive broken videos."""
+
+from typing import Any
+
+import torch.multiprocessing as multiprocessing
+from mmaction.registry import HOOKS
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import get_dist_info
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ...datasets.broken_video import guard_reading
+from ...datasets.sample_fetcher import (BrokenCount, EpochStamper,
+                                        SampleFetcher, seed_everything)
+
+__all__ = ['SampleGuardHook']
+
+
+@HOOKS.register_module()
+class SampleGuardHook(Hook):
+    """Draw from (seed, epoch, index), leave broken videos out, count them.
+
+    What it does for training:
+
+    - The random numbers of a sample (frame sampling, crops, colours, the
+      stand-in for a broken video) depend on the run's seed, the epoch and
+      the sample's index; not on the number of workers or processes, nor on
+      what a worker did before. Iteration-based loops count a pass over the
+      data as an epoch.
+    - The random numbers of a step (mixup, dropout, drop path) depend on the
+      seed, the iteration and the rank. A resumed run therefore repeats the
+      numbers of an uninterrupted one without any state in the checkpoint.
+    - The seed of the shuffle order is kept in the checkpoint, because
+      MMEngine draws a new one at every start that names no seed.
+    - A broken video is replaced by another one and counted.
+
+    In validation and testing a broken video is an error that names the file,
+    what is wrong with it, and what to do.
+
+    Args:
+        max_broken (int | float): How many different training videos may be
+            broken before training stops; a float is a share of the training
+            set (at least one video). Defaults to 0.05.
+
+    Raises:
+        ValueError: If ``max_broken`` is negative, or a float above 1.
+    """
+
+    # Before any hook that touches the batch.
+    priority = 'VERY_HIGH'
+    CHECKPOINT_KEY = 'sample_guard'
+
+    def __init__(self, max_broken: int | float = 0.05) -> None:
+        if max_broken < 0 or (isinstance(max_broken, float)
+                              and max_broken > 1):
+            raise ValueError(
+                f'max_broken is {max_broken}: give the number of videos as '
+                'an int of at least 0, or a share as a float from 0 to 1.')
+        self.max_broken = max_broken
+        self._seed = 0
+        self._rank = 0
+        self._stamper: EpochStamper | None = None
+        self._broken: BrokenCount | None = None
+        self._reported = 0
+        self._saved: dict[str, int] = {}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep what an earlier run left; used only if it is resumed.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): The checkpoint that was loaded.
+        """
+        self._saved = checkpoint.get(self.CHECKPOINT_KEY, {})
+
+    def before_save_checkpoint(self, runner: Runner,
+                               checkpoint: dict) -> None:
+        """Save the seed of the shuffle order.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): The checkpoint to be saved.
+        """
+        order_seed = getattr(self._stamper, 'seed', None)
+        if order_seed is not None:
+            checkpoint[self.CHECKPOINT_KEY] = dict(order_seed=int(order_seed))
+
+    def before_train(self, runner: Runner) -> None:
+        """Take over the fetching of the training samples.
+
+        Args:
+            runner (Runner): The runner, after it has resumed.
+        """
+        self._rank, world_size = get_dist_info()
+        loop = runner.train_loop
+        loader = loop.dataloader
+        self._seed = runner.seed
+        if runner._randomness_cfg.get('diff_rank_seed', False):
+            self._seed -= self._rank  # the same in all processes
+        sampler = loader.batch_sampler.sampler
+        if isinstance(sampler, EpochStamper):
+            sampler = sampler.sampler  # training starts a second time
+        if loop.iter > 0 and 'order_seed' in self._saved:
+            sampler.seed = self._saved['order_seed']
+
+        guard_reading(loader.dataset)
+        self._broken = BrokenCount(
+            self._limit(len(loader.dataset)),
+            loader.multiprocessing_context or multiprocessing.get_context())
+        loader.dataset.__getitems__ = SampleFetcher(
+            loader.dataset, self._seed, self._broken)
+        self._stamper = EpochStamper(sampler, self._rank, world_size)
+        loader.batch_sampler.sampler = self._stamper
+        self._restart(loop, loader)
+
+    def _limit(self, num_samples: int) -> int:
+        """Largest number of broken videos that training goes on with."""
+        if isinstance(self.max_broken, float):
+            return max(1, int(self.max_broken * num_samples))
+        return self.max_broken
+
+    @staticmethod
+    def _restart(loop: Any, loader: Any) -> None:
+        """Drop workers that were started before they could be guarded.
+
+        An iteration-based loop starts its workers when it is built, and
+        they fetch ahead at once.
+        """
+        sampler = loader.batch_sampler.sampler.sampler
+        if isinstance(sampler, InfiniteSampler):
+            sampler.indices = sampler._indices_of_rank()
+        loader._iterator = None
+        if hasattr(loop, 'dataloader_iterator'):
+            kind = type(loop.dataloader_iterator)
+            loop.dataloader_iterator = kind(loader)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Tell the sampler which epoch begins.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        # The one "epoch" of an iteration-based loop is all of the training;
+        # there the stamper counts the passes itself.
+        if not hasattr(runner.train_loop, 'dataloader_iterator'):
+            self._stamper.epoch = runner.epoch
+
+    def before_train_iter(self, runner: Runner, batch_idx: int,
+                          data_batch: Any = None) -> None:
+        """Seed what the step itself draws: mixup, dropout, drop path.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Number of the batch in its epoch.
+            data_batch (Any): The batch.
+        """
+        seed_everything(self._seed, runner.iter, self._rank)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Say how many videos were left out so far.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        count = int(self._broken)
+        if count > self._reported:
+            runner.logger.warning(
+                f'{count} broken training videos were left out so far '
+                f'({self._broken.limit} are allowed).')
+            self._reported = count
+
+    def before_val(self, runner: Runner) -> None:
+        """Name broken videos in validation.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        guard_reading(runner.val_loop.dataloader.dataset)
+
+    def before_test(self, runner: Runner) -> None:
+        """Name broken videos in testing.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        guard_reading(runner.test_loop.dataloader.dataset)
