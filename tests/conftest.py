@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import mmvidadapt  # noqa: F401  (mends the stack before mmaction loads)
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

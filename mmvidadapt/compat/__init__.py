@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from . import (installed_packages, localizers, numpy_names, opencv,
-               requirements, torchvision_ops)
+from . import (checkpoints, installed_packages, localizers, numpy_names,
+               opencv, requirements, saving, torchvision_ops)
 from .importing import replace_everywhere, when_imported
 
 __all__ = ['MENDS', 'Mend', 'apply', 'replace_everywhere', 'when_imported']
@@ -58,6 +58,12 @@ MENDS: tuple[Mend, ...] = (
            partial(numpy_names.needed, module),
            partial(numpy_names.mend, module), after=module)
       for module in numpy_names.USERS),
+    Mend('mmengine cannot read its checkpoints', checkpoints.needed,
+         checkpoints.mend, after='mmengine.runner.checkpoint'),
+    Mend('mmengine writes checkpoints in place', saving.needed,
+         saving.mend, after='mmengine.runner.checkpoint'),
+    Mend('mmengine deletes checkpoints too early', saving.hook_needed,
+         saving.hook_mend, after='mmengine.hooks.checkpoint_hook'),
 )
 
 _applied: set[str] = set()

@@ -92,8 +92,7 @@ class _LoadGuard:
                     self.untrained = True
             MMLogger.get_current_instance().warning(
                 f'{_place(module, self._prefix)} is not loaded whole: '
-                f'{_WORDS[kind].format(_listed(found[kind]))}; allowed by '
-                'its config, so '
+                f'{_listed(kind, found[kind])}; allowed by its config, so '
                 + ('they are dropped.' if kind == 'unexpected' else
                    'they keep their initialisation and need training.'))
 
@@ -113,19 +112,19 @@ class _LoadGuard:
         # Not only under the own prefix: a neck that this model does not
         # have shows that the checkpoint comes from another model.
         unexpected = list(incompatible.unexpected_keys)
-        faults = [_WORDS[kind].format(_listed(keys)) for kind, keys in
+        faults = [_listed(kind, keys) for kind, keys in
                   (('missing', missing), ('unexpected', unexpected)) if keys]
         if errors:
-            faults.append(f'{len(errors)} do not fit ('
+            faults.append(f'{len(errors)} mis-shaped ('
                           + ' '.join(errors[0].split()).rstrip('.')
-                          + (' ...)' if len(errors) > 1 else ')'))
+                          + (', ...)' if len(errors) > 1 else ')'))
         if faults:
             raise RuntimeError(
-                f'This checkpoint is not one of this model: for '
-                f'{_place(module, self._prefix)} {", ".join(faults)}; load '
-                'the checkpoint that was trained with this config, or take '
-                'only one part of it by init_cfg=dict(type=\'Pretrained\', '
-                'checkpoint=FILE, prefix=\'backbone.\') on that part.')
+                f'This checkpoint does not fit {_place(module, self._prefix)}'
+                f': {"; ".join(faults)}. Load the checkpoint that was '
+                'trained with this config, or take one part of it by '
+                "init_cfg=dict(type='Pretrained', checkpoint=FILE, "
+                "prefix='backbone.') on that part.")
 
     def before_forward(self, module: nn.Module, args: tuple) -> None:
         """Refuse to predict with weights that were never trained.
@@ -144,13 +143,6 @@ class _LoadGuard:
                 'config that it was trained with, or train first.')
 
 
-_WORDS = {
-    'missing': '{} are missing in it',
-    'unexpected': '{} are unknown to the model',
-    'shape': '{} have another shape',
-}
-
-
 def _compare(own: dict[str, Any], state_dict: dict[str, Any],
              prefix: str) -> dict[str, list[str]]:
     """Sort the differences between two state dicts by their kind."""
@@ -165,10 +157,11 @@ def _compare(own: dict[str, Any], state_dict: dict[str, Any],
     }
 
 
-def _listed(keys: list[str]) -> str:
-    """Count the keys and name the first ones."""
+def _listed(kind: str, keys: list[str]) -> str:
+    """Count the keys of a kind and name the first ones."""
     shown = ', '.join(keys[:_SHOWN]) + (', ...' if len(keys) > _SHOWN else '')
-    return f'{len(keys)} keys ({shown})'
+    word = 'mis-shaped' if kind == 'shape' else kind
+    return f'{len(keys)} {word} ({shown})'
 
 
 def _place(module: nn.Module, prefix: str) -> str:
