@@ -1,0 +1,272 @@
+"""What a wheel, an sdist and an editable install contain."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+TREES = ('configs', 'docs', 'mmvidadapt', 'requirements', 'tests', 'tools')
+IGNORED = shutil.ignore_patterns('__pycache__', '*.py[cod]', '.mim')
+# Run inside the copy: one hook of the build backend, its name printed last.
+BUILD = """
+import sys
+from setuptools import build_meta
+sys.stdout = sys.stderr
+name = getattr(build_meta, sys.argv[1])(sys.argv[2])
+sys.__stdout__.write(name)
+"""
+
+
+def copy_of_repository(folder: Path) -> Path:
+    """Copy what git would hand out; builds never touch the real tree."""
+    copy = folder / 'repository'
+    copy.mkdir()
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy2(path, copy)
+        elif path.name in TREES:
+            shutil.copytree(path, copy / path.name, ignore=IGNORED)
+    return copy
+
+
+def build(repository: Path, kind: str, out: Path) -> Path:
+    """Run one hook of setuptools' build backend, offline."""
+    out.mkdir()
+    result = subprocess.run(
+        [sys.executable, '-c', BUILD, f'build_{kind}', str(out)],
+        cwd=repository, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return out / result.stdout
+
+
+def files_below(repository: Path, folder: str) -> set[str]:
+    """Names of the files in a folder of the copied repository."""
+    return {p.relative_to(repository).as_posix()
+            for p in (repository / folder).rglob('*') if p.is_file()}
+
+
+@pytest.fixture(scope='module')
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of_repository(tmp_path_factory.mktemp('packaging'))
+
+
+@pytest.fixture(scope='module')
+def wheel(repository: Path) -> Path:
+    return build(repository, 'wheel', repository.parent / 'wheel')
+
+
+@pytest.fixture(scope='module')
+def sdist(repository: Path) -> Path:
+    return build(repository, 'sdist', repository.parent / 'sdist')
+
+
+@pytest.fixture(scope='module')
+def expected_mim(repository: Path) -> set[str]:
+    """configs/, tools/ and model-index.yml as the repository holds them."""
+    names = (files_below(repository, 'configs')
+             | files_below(repository, 'tools'))
+    assert len(names) > 10
+    return names | {'model-index.yml'}
+
+
+def test_wheel_holds_every_config_tool_and_the_model_index(
+        wheel: Path, expected_mim: set[str]) -> None:
+    prefix = 'mmvidadapt/.mim/'
+    shipped = {name.removeprefix(prefix) for name
+               in zipfile.ZipFile(wheel).namelist()
+               if name.startswith(prefix)}
+    assert shipped == expected_mim
+
+
+def test_wheel_holds_every_module_and_no_tests(
+        wheel: Path, repository: Path) -> None:
+    shipped = {name for name in zipfile.ZipFile(wheel).namelist()
+               if '.mim/' not in name and '.dist-info/' not in name}
+    modules = {name for name in files_below(repository, 'mmvidadapt')
+               if name.endswith('.py')}
+    assert len(modules) > 5
+    assert shipped == modules
+
+
+def test_wheel_names_ranges_and_leaves_mmcv_to_an_extra(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith('/METADATA'))
+        text = archive.read(name).decode()
+    assert 'Requires-Python: >=3.10' in text
+    needed = [Requirement(line) for line
+              in re.findall(r'^Requires-Dist: (.*)$', text, re.M)]
+    plain = {r.name: r for r in needed if r.marker is None}
+    assert {'torch', 'open_clip_torch', 'decord', 'mmaction2'} <= set(plain)
+    # mmcv and mmcv-lite overwrite each other; so do mmengine and its fork.
+    assert not {'mmcv', 'mmcv-lite', 'mmengine', 'mmpretrain'} & set(plain)
+    for requirement in plain.values():
+        assert requirement.specifier, f'{requirement} has no range'
+        assert '==' not in str(requirement.specifier), requirement
+    for extra in ('mm', 'video', 'optional', 'tests', 'lint', 'all'):
+        assert f'Provides-Extra: {extra}\n' in text
+        assert [r for r in needed
+                if r.marker and r.marker.evaluate({'extra': extra})]
+
+
+def test_rebuilt_wheel_forgets_a_deleted_config(tmp_path: Path) -> None:
+    repository = copy_of_repository(tmp_path)
+    extra = repository / 'configs' / 'to_be_deleted.py'
+    extra.write_text('a = 1\n')
+    first = build(repository, 'wheel', tmp_path / 'first')
+    extra.unlink()
+    second = build(repository, 'wheel', tmp_path / 'second')
+    name = 'mmvidadapt/.mim/configs/to_be_deleted.py'
+    assert name in zipfile.ZipFile(first).namelist()
+    assert name not in zipfile.ZipFile(second).namelist()
+
+
+def test_sdist_builds_the_same_wheel(
+        sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter='data')
+    unpacked, = tmp_path.iterdir()
+    for name in ('LICENSE', 'CHANGELOG.md', 'tests/conftest.py',
+                 'requirements/pinned.txt', 'setup.cfg'):
+        assert (unpacked / name).is_file(), f'{name} is not in the sdist'
+    again = build(unpacked, 'wheel', tmp_path / 'wheel')
+    assert (set(zipfile.ZipFile(again).namelist())
+            == set(zipfile.ZipFile(wheel).namelist()))
+
+
+def test_editable_install_links_to_the_working_tree(tmp_path: Path) -> None:
+    repository = copy_of_repository(tmp_path)
+    editable = build(repository, 'editable', tmp_path / 'editable')
+    assert not [n for n in zipfile.ZipFile(editable).namelist()
+                if '.mim' in n], 'copies would go stale'
+    mim = repository / 'mmvidadapt' / '.mim'
+    for name in ('configs', 'tools', 'model-index.yml'):
+        assert (mim / name).is_symlink()
+        assert (mim / name).resolve() == repository / name
+    # A config written later is seen at once, through the installed package.
+    (repository / 'configs' / 'written_later.py').write_text('a = 1\n')
+    site = tmp_path / 'site'
+    zipfile.ZipFile(editable).extractall(site)
+    code = ('import importlib.util, pathlib, site, sys;'
+            f'site.addsitedir({str(site)!r});'
+            'spec = importlib.util.find_spec("mmvidadapt");'
+            'folder = pathlib.Path(spec.origin).parent;'
+            'print(folder / ".mim" / "configs" / "written_later.py")')
+    # -S and an empty folder keep an installed or local mmvidadapt out.
+    result = subprocess.run([sys.executable, '-I', '-S', '-c', code],
+                            cwd=site, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert Path(result.stdout.strip()).resolve() == (
+        repository / 'configs' / 'written_later.py')
+
+
+def test_wheel_after_editable_installs_holds_each_file_once(
+        tmp_path: Path) -> None:
+    repository = copy_of_repository(tmp_path)
+    build(repository, 'editable', tmp_path / 'first')
+    build(repository, 'editable', tmp_path / 'second')
+    wheel = build(repository, 'wheel', tmp_path / 'wheel')
+    mim = [n for n in zipfile.ZipFile(wheel).namelist() if '/.mim/' in n]
+    wanted = (files_below(repository, 'configs')
+              | files_below(repository, 'tools') | {'model-index.yml'})
+    assert sorted(mim) == sorted(f'mmvidadapt/.mim/{n}' for n in wanted)
+
+
+def pinned() -> dict[str, str]:
+    """Name to version, from requirements/pinned.txt."""
+    found = {}
+    text = (ROOT / 'requirements' / 'pinned.txt').read_text()
+    for line in text.splitlines():
+        if line and not line.startswith('#'):
+            name, version = re.fullmatch(r'(\S+)==(\S+)', line).groups()
+            assert canonicalize_name(name) not in found, f'{name} is twice'
+            found[canonicalize_name(name)] = version
+    return found
+
+
+def test_pinned_set_fits_every_range() -> None:
+    versions = pinned()
+    for file in ('runtime', 'mm', 'video', 'optional', 'tests'):
+        lines = (ROOT / 'requirements' / f'{file}.txt').read_text()
+        for line in lines.splitlines():
+            if not line or line.startswith(('#', '-r')):
+                continue
+            requirement = Requirement(line)
+            version = versions[canonicalize_name(requirement.name)]
+            assert requirement.specifier.contains(version), (
+                f'{file}.txt wants {line}, pinned.txt has {version}')
+
+
+def test_pinned_set_is_complete() -> None:
+    """It is installed with --no-deps, so nothing may be left out."""
+    versions = pinned()
+    # The headless build stands in for both (libGL; see pinned.txt).
+    replaced = {'opencv-python', 'opencv-contrib-python'}
+    looked_at = 0
+    for name in versions:
+        if name == 'torch':  # installed with what it needs
+            continue
+        try:
+            needs = distribution(name).requires or []
+        except PackageNotFoundError:
+            continue  # another environment than the pinned one
+        looked_at += 1
+        for line in needs:
+            requirement = Requirement(line)
+            marker = requirement.marker
+            if marker is not None and not marker.evaluate({'extra': ''}):
+                continue
+            wanted = canonicalize_name(requirement.name)
+            assert wanted in versions or wanted in replaced, (
+                f'{name} needs {requirement}: add it to pinned.txt')
+            if wanted in versions:
+                assert requirement.specifier.contains(
+                    versions[wanted], prereleases=True), (
+                        f'{name} needs {requirement}, pinned is '
+                        f'{versions[wanted]}')
+    assert looked_at > 30
+
+
+def metafiles() -> list[Path]:
+    """The metafiles that model-index.yml imports."""
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    return [ROOT / name for name in index['Import']]
+
+
+def test_model_index_imports_every_metafile() -> None:
+    assert set(metafiles()) == set(ROOT.glob('configs/*/metafile.yml'))
+    assert metafiles()
+
+
+@pytest.mark.parametrize('metafile', metafiles(), ids=lambda p: p.parent.name)
+def test_metafile_lists_every_config_of_its_method(metafile: Path) -> None:
+    content = yaml.safe_load(metafile.read_text())
+    collections = {c['Name'] for c in content['Collections']}
+    for collection in content['Collections']:
+        assert collection['Paper']['Title']
+        assert (ROOT / collection['README']).is_file(), collection['README']
+    listed = [model['Config'] for model in content['Models']]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {p.relative_to(ROOT).as_posix()
+                           for p in metafile.parent.rglob('*.py')}
+    for model in content['Models']:
+        assert model['In Collection'] in collections
+        assert model['Name'].endswith(Path(model['Config']).stem)
+        # No accuracy is claimed that nobody here measured.
+        assert 'Weights' in model or all(
+            'Metrics' not in result for result in model['Results'])
+
+
+def test_no_config_folder_of_a_method_lacks_a_metafile() -> None:
+    for folder in (ROOT / 'configs').iterdir():
+        if folder.is_dir() and folder.name != '_base_':
+            assert (folder / 'metafile.yml').is_file(), folder
