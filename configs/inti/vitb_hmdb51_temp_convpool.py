@@ -1,5 +1,5 @@
-# ConvPooling_5,7 with the temporal modules of UniFormerV2, HMDB-51 (Table 7: 184
-# GFLOPs, top-1 72.4).
+# ConvPooling_5,7 with the temporal modules of UniFormerV2, HMDB-51 (Table 7:
+# 184 GFLOPs, top-1 72.4).
 _base_ = 'vitb_hmdb51_uniformerv2.py'
 
 model = dict(

@@ -1,5 +1,5 @@
-# LinearPooling_5,7 with the temporal modules of UniFormerV2, HMDB-51 (Table 7: 179
-# GFLOPs, top-1 71.2).
+# LinearPooling_5,7 with the temporal modules of UniFormerV2, HMDB-51 (Table 7:
+# 179 GFLOPs, top-1 71.2).
 _base_ = 'vitb_hmdb51_uniformerv2.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# InTI_5,7^temp, ablation (design D: the global branch as the text has it, depth-wise only).
+# InTI_5,7^temp, ablation (design D: depth-wise global branch).
 _base_ = 'vitb_k400_uniformerv2.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# InTI_5,7^temp, ablation (Table 5b: all features concatenated; 128 M, top-1 84.7).
+# InTI_5,7^temp, ablation (Table 5b: all concatenated; 128 M, top-1 84.7).
 _base_ = 'vitb_k400_uniformerv2.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# InTI_5,7^temp, ablation (Table 5b: two independent sigmoids; 126 M, top-1 84.5).
+# InTI_5,7^temp, ablation (Table 5b: two sigmoids; 126 M, top-1 84.5).
 _base_ = 'vitb_k400_uniformerv2.py'
 
 model = dict(

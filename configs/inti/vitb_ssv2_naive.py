@@ -2,7 +2,8 @@
 # "Native", 281 GFLOPs, 86 M, top-1 43.6).
 _base_ = [
     '../_base_/models/clip_vit_b16.py', '../_base_/datasets/ssv2_16f.py',
-    '../_base_/schedules/uniformerv2_ssv2_22e.py', '../_base_/default_runtime.py'
+    '../_base_/schedules/uniformerv2_ssv2_22e.py',
+    '../_base_/default_runtime.py'
 ]
 
 model = dict(

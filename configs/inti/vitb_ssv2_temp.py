@@ -1,6 +1,6 @@
 # InTI_5,7 with the temporal modules of UniFormerV2 on CLIP ViT-B/16,
-# Something-Something V2 (Table 3: 234 GFLOPs, 174 M, top-1 69.3).
-# Listed first, so that a block's local modules see the merged frames.
+# Something-Something V2 (Table 3: 234 GFLOPs, 174 M, top-1 69.3). Listed
+# first, so that a block's local modules see the merged frames.
 _base_ = 'vitb_ssv2_naive.py'
 
 model = dict(

@@ -1,7 +1,7 @@
 # ConvPooling in the place of InTI_5,7, Something-Something V2 (Table 3: 234
 # GFLOPs, 175 M, top-1 67.2; its size in the paper cannot be reconstructed, see
-# docs/inti.md).
-# Listed first, so that a block's local modules see the merged frames.
+# docs/inti.md). Listed first, so that a block's local modules see the merged
+# frames.
 _base_ = 'vitb_ssv2_naive.py'
 
 model = dict(

@@ -1,6 +1,6 @@
 # LinearPooling in the place of InTI_5,7, Something-Something V2 (Table 3: 221
-# GFLOPs, 163 M, top-1 67.6).
-# Listed first, so that a block's local modules see the merged frames.
+# GFLOPs, 163 M, top-1 67.6). Listed first, so that a block's local modules see
+# the merged frames.
 _base_ = 'vitb_ssv2_naive.py'
 
 model = dict(

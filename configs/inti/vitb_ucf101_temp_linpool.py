@@ -1,5 +1,5 @@
-# LinearPooling_5,7 with the temporal modules of UniFormerV2, UCF-101 (Table 7: 179
-# GFLOPs, top-1 94.4).
+# LinearPooling_5,7 with the temporal modules of UniFormerV2, UCF-101 (Table 7:
+# 179 GFLOPs, top-1 94.4).
 _base_ = 'vitb_ucf101_uniformerv2.py'
 
 model = dict(

@@ -212,7 +212,8 @@ class Transformer(BaseModule):
                  drop_path_rate: float = 0., with_cp: bool = False) -> None:
         super().__init__()
         self.with_cp = with_cp
-        rates = torch.linspace(0, drop_path_rate, num_layers).tolist()
+        rates = [drop_path_rate * i / max(num_layers - 1, 1)
+                 for i in range(num_layers)]
         self.resblocks = nn.ModuleList(
             ResidualAttentionBlock(embed_dims, num_heads, act, mlp_ratio,
                                    causal, rate) for rate in rates)

@@ -2,11 +2,11 @@
 
 from typing import Optional
 
-import torch
 from mmaction.models.heads import BaseHead
 from torch import Tensor, nn
 
 from mmaction.registry import MODELS
+from ..precision import no_autocast
 
 
 @MODELS.register_module()
@@ -54,5 +54,5 @@ class LinearHead(BaseHead):
                 f' got {tuple(x.shape)}: set in_channels to the width of the '
                 'backbone or neck')
         pooled = self.dropout(x.float().mean(dim=1))
-        with torch.autocast(x.device.type, enabled=False):
-            return self.fc_cls(pooled)
+        with no_autocast(x):
+            return self.fc_cls(pooled.to(self.fc_cls.weight.dtype)).float()
