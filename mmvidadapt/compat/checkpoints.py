@@ -142,7 +142,11 @@ def _explain(filename: str, error: Exception) -> str:
     if _is_damaged(filename, head, error):
         return (f'{filename} is truncated or damaged ({size} bytes): '
                 'download or copy it again')
-    reason = ' '.join(str(error).split()) or type(error).__name__
+    # Without torch's advice to read the file with weights_only=False.
+    reason = str(error).rpartition('WeightsUnpickler error:')[2]
+    reason = ' '.join(reason.partition('Check the documentation')[0].split())
+    if not reason or isinstance(error, LookupError):
+        reason = type(error).__name__
     return (f'{filename} is not a checkpoint written by torch.save '
             f'({reason[:200]}): give the path of a .pth file')
 
@@ -164,6 +168,7 @@ def _refused_globals(filename: str, error: Exception) -> list[str]:
     names = set(re.findall(r'GLOBAL (\S+?(?:\(.*?\))?) was not an allowed',
                            message))
     names.update(re.findall(r'GLOBAL (\S+) whose module', message))
+    names.update(re.findall(r"but got <class '(.+?)'>", message))
     if not names and 'unrecognized function' not in message:
         return []
     with suppress(ValueError, RuntimeError, OSError):
