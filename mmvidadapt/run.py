@@ -46,7 +46,8 @@ def run_script(script: Path, args: Sequence[str]) -> None:
         args (Sequence[str]): What the script finds in ``sys.argv[1:]``.
     """
     sys.argv = [str(script), *args]
-    sys.path[0] = str(script.resolve().parent)
+    if not getattr(sys.flags, 'safe_path', False):  # python -P sets none
+        sys.path[0] = str(script.resolve().parent)
     runpy.run_path(str(script), run_name='__main__')
 
 
