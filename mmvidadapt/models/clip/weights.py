@@ -1,13 +1,414 @@
-"""Loading of CLIP weights in every layout they are published in."""
+"""Loading of CLIP weights in every layout they are published in.
 
-from torch import nn
+::
+
+    tag --download--> file --read--> tensors --rename--> two towers
+        --check sizes, resize positions--> encoder, strictly
+
+Only tensors are read (``weights_only=True`` or safetensors), with one
+exception: OpenAI's TorchScript archive (``ViT-B-16.pt`` as downloaded from
+OpenAI) is a program. It is opened by ``torch.jit.load``, so take such a file
+from a source that you trust.
+"""
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import barrier
+from mmengine.logging import MMLogger
+from open_clip import pretrained
+from torch import Tensor, nn
+
+from ...compat.checkpoints import CheckpointError, read_checkpoint
+from .layouts import Layout, detect_layout, split_towers
+
+#: Weights inside a folder of Hugging Face's hub, in order of preference.
+_FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin',
+                 'open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
+_SUFFIXES = ('.pt', '.pth', '.bin', '.safetensors', '.ckpt')
+#: Entries of checkpoints that hold the state dict.
+_CONTAINERS = ('state_dict', 'model')
+#: What an encoder may lack by its own configuration.
+_OPTIONAL = ('ln_post.weight', 'ln_post.bias', 'proj')
+#: Hugging Face's names of the two activations.
+_HF_ACTS = ('quick_gelu', 'gelu')
+
+
+class _File(NamedTuple):
+    """What was read: tensors by key, where from, and what is known."""
+
+    tensors: dict[str, Tensor]
+    path: Path
+    act: str | None
+    act_source: str
 
 
 def load_vision_weights(encoder: nn.Module, weights: str) -> None:
-    """Placeholder room; the loader lives here."""
-    raise ValueError(weights)
+    """Load CLIP weights into an image encoder.
+
+    Args:
+        encoder (CLIPVisionEncoder): The encoder, changed in place.
+        weights (str): An open_clip tag of the encoder's ``arch`` name
+            (``'openai'``, ``'laion2b_s34b_b88k'``), or a file or folder:
+            OpenAI's TorchScript archive (from a trusted source only) or
+            state dict, open_clip's, Hugging Face's ``CLIPModel`` and
+            ``CLIPVisionModel``, mmpretrain's ``VisionTransformer`` with
+            ``pre_norm`` and multimodal ``CLIP``, or a checkpoint of
+            mmvidadapt.
+
+    Raises:
+        FileNotFoundError: If the file is missing or cannot be downloaded.
+        CheckpointError: If the file cannot be read.
+        ValueError: If the weights are not this encoder's: another tag,
+            model, size or activation.
+    """
+    _load(encoder, weights, 'visual')
 
 
 def load_text_weights(encoder: nn.Module, weights: str) -> None:
-    """Placeholder room; the loader lives here."""
-    raise ValueError(weights)
+    """Load CLIP weights into a text encoder.
+
+    Args:
+        encoder (CLIPTextEncoder): The encoder, changed in place.
+        weights (str): As for :func:`load_vision_weights`.
+
+    Raises:
+        FileNotFoundError: If the file is missing or cannot be downloaded.
+        CheckpointError: If the file cannot be read.
+        ValueError: If the weights are not this encoder's.
+    """
+    _load(encoder, weights, 'text')
+
+
+def _load(encoder: nn.Module, weights: str, tower: str) -> None:
+    path, tag_act = _locate(weights, encoder.arch_name)
+    if tag_act is not None:
+        # Before the file is read: the config alone is wrong.
+        _check_act(encoder.act, tag_act, f'the tag {weights!r}')
+    file = _read(path)
+    layout = detect_layout(file.tensors, str(path))
+    act, act_source = _stated_act(file, layout, tower)
+    if tag_act is None:
+        _check_act(encoder.act, act, act_source)
+    tensors = split_towers(file.tensors, layout, str(path))[tower]
+    kind = 'image' if tower == 'visual' else 'text'
+    if not tensors:
+        raise ValueError(f'{path} ({layout.name}) holds no {kind} tower: give '
+                         f'weights that have one')
+    own = encoder.state_dict()
+    left_out = [name for name in _OPTIONAL
+                if name in tensors and name not in own]
+    for name in left_out:
+        del tensors[name]
+    _check_sizes(tensors, own, f'{path} ({layout.name})')
+    resized = _fit_positions(tensors, own, tower, str(path))
+    _check_names(tensors, own, f'{path} ({layout.name})')
+    dtypes = sorted({str(t.dtype).replace('torch.', '')
+                     for t in tensors.values()})
+    encoder.load_state_dict({k: v.float() for k, v in tensors.items()})
+    known = tag_act or act
+    MMLogger.get_current_instance().info(
+        f'Loaded {len(tensors)} tensors of the {kind} tower from {path}: '
+        f'layout {layout.name}, stored as {", ".join(dtypes)}, '
+        + (f'{resized}, ' if resized else '')
+        + (f'left out {", ".join(left_out)}, ' if left_out else '')
+        + (f'activation {known} confirmed' if known else
+           f'activation {encoder.act} taken from the config (the file does '
+           'not state one)') + '.')
+
+
+# -- finding the file ------------------------------------------------------
+
+
+def _locate(weights: str, arch_name: str | None) -> tuple[Path, str | None]:
+    """The file of ``weights``, and the activation if it is a tag."""
+    if not isinstance(weights, (str, os.PathLike)) or not str(weights):
+        raise ValueError(f'weights={weights!r} names nothing: give an '
+                         'open_clip tag such as openai, or a file')
+    text = os.fspath(weights)
+    if arch_name and pretrained.is_pretrained_cfg(arch_name, text):
+        config = pretrained.get_pretrained_cfg(arch_name, text)
+        act = 'quick_gelu' if config.get('quick_gelu') else 'gelu'
+        return _download(arch_name, text, config), act
+    path = Path(text).expanduser()
+    if path.is_dir():
+        for name in _FOLDER_FILES:
+            if (path / name).is_file():
+                return path / name, None
+        raise FileNotFoundError(
+            f'the folder {path} holds none of {", ".join(_FOLDER_FILES)}: '
+            'give the path of the weight file itself')
+    if path.is_file():
+        return path, None
+    if len(path.parts) > 1 or path.suffix in _SUFFIXES:
+        raise FileNotFoundError(f'weights file {path} does not exist: correct '
+                                'the path, or use an open_clip tag')
+    if arch_name is None:
+        raise ValueError(
+            f'weights={text!r} is no file, and a tag needs the name of a '
+            "model: set arch='ViT-B-16' or arch=dict(name='ViT-B-16', ...)")
+    tags = pretrained.list_pretrained_tags_by_model(arch_name)
+    raise ValueError(
+        f'weights={text!r} is neither a file nor an open_clip tag of '
+        f'{arch_name}: use '
+        + (f'one of {", ".join(tags)}' if tags else
+           'a file (open_clip publishes none for this model)'))
+
+
+def _download(arch_name: str, tag: str, config: dict) -> Path:
+    """Download through open_clip, one process of each machine first."""
+    first = os.environ.get('LOCAL_RANK', '0') == '0'
+    try:
+        if first:
+            _download_now(arch_name, tag, config)
+    finally:
+        # Also after a failure, lest the other processes wait for ever.
+        barrier()
+    return _download_now(arch_name, tag, config)
+
+
+def _download_now(arch_name: str, tag: str, config: dict) -> Path:
+    try:
+        return Path(pretrained.download_pretrained(config))
+    except Exception as error:  # whatever the network or the hub raises
+        reason = ' '.join(str(error).split())[:200] or type(error).__name__
+        raise FileNotFoundError(
+            f'the weights {tag!r} of {arch_name} cannot be downloaded '
+            f'({reason}): connect to the network once, or copy the file here '
+            "and give weights='path/to/file'") from error
+
+
+# -- reading the file ------------------------------------------------------
+
+
+def _read(path: Path) -> _File:
+    with open(path, 'rb') as stream:
+        head = stream.read(16)
+    if zipfile.is_zipfile(path) and _is_torchscript(path):
+        return _read_torchscript(path)
+    # Safetensors: the length of the header, then the header, in JSON.
+    if head[8:9] == b'{' or (path.suffix == '.safetensors'
+                             and head[:2] not in (b'PK', b'\x80\x02')
+                             and not head.lstrip().startswith(b'<')
+                             and head):
+        return _File(_read_safetensors(path), path, None, '')
+    content = read_checkpoint(path, map_location='cpu')
+    return _File(_tensors_of(content, path), path, *_act_in_meta(content))
+
+
+def _is_torchscript(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith('/constants.pkl') or '/code/' in name
+                   for name in archive.namelist())
+
+
+def _read_torchscript(path: Path) -> _File:
+    try:
+        module = torch.jit.load(str(path), map_location='cpu')
+    except RuntimeError as error:
+        raise CheckpointError(
+            f'{path} is a TorchScript archive that cannot be opened '
+            f'({str(error).strip().splitlines()[0]}): download it again'
+        ) from error
+    # OpenAI publishes its models in this form, all of them with QuickGELU.
+    return _File(dict(module.state_dict()), path, 'quick_gelu',
+                 f'the TorchScript archive {path}')
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'{path} is a truncated or damaged safetensors file ({error}): '
+            'download or copy it again') from error
+
+
+def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:
+    """The state dict of a checkpoint, without wrappers' prefixes."""
+    for name in _CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(
+                content.get(name), Mapping):
+            content = content[name]
+    tensors = {key: value for key, value in content.items()
+               if isinstance(key, str) and torch.is_tensor(value)
+               } if isinstance(content, Mapping) else {}
+    if not tensors:
+        raise ValueError(
+            f'{path} holds no state dict, neither bare nor under '
+            f'{" or ".join(map(repr, _CONTAINERS))}: give a file of weights')
+    for prefix in ('module.', '_orig_mod.'):
+        if all(key.startswith(prefix) for key in tensors):
+            tensors = {key[len(prefix):]: value
+                       for key, value in tensors.items()}
+    return tensors
+
+
+# -- activation ------------------------------------------------------------
+
+
+def _check_act(act: str, stated: str | None, source: str) -> None:
+    if stated is not None and stated != act:
+        raise ValueError(
+            f'act={act!r} but {source} was trained with {stated!r}: set '
+            f'act={stated!r} in the encoder, or use other weights')
+
+
+def _act_in_meta(content: object) -> tuple[str | None, str]:
+    """The activation in the config that mmengine stores with a checkpoint.
+
+    An encoder's ``act`` is always stated, so a config with one value of it
+    has the encoder's.
+    """
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    text = meta.get('cfg') if isinstance(meta, Mapping) else None
+    if not isinstance(text, str):
+        return None, ''
+    acts = set(re.findall(r"""\bact=['"](\w+)['"]""", text))
+    if len(acts) != 1:
+        return None, ''
+    return acts.pop(), 'the config inside the checkpoint'
+
+
+def _stated_act(file: _File, layout: Layout,
+                tower: str) -> tuple[str | None, str]:
+    """The activation that the file, its layout or its neighbour states."""
+    if file.act is not None:
+        return file.act, file.act_source
+    if layout.act is not None:
+        return layout.act, f'{file.path} ({layout.name})'
+    beside = file.path.parent / (layout.config or '')
+    if not layout.config or not beside.is_file():
+        return None, ''
+    try:
+        config = json.loads(beside.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{beside} is not JSON ({error}): mend or remove it'
+                         ) from error
+    if layout.config == 'open_clip_config.json':
+        quick = config.get('model_cfg', config).get('quick_gelu', False)
+        return 'quick_gelu' if quick else 'gelu', str(beside)
+    # transformers leaves out what has its default value, QuickGELU.
+    key = 'vision_config' if tower == 'visual' else 'text_config'
+    act = (config.get(key) or config).get('hidden_act', 'quick_gelu')
+    if act not in _HF_ACTS:
+        raise ValueError(
+            f'{beside} states hidden_act={act!r}, which no CLIP encoder here '
+            f'can run: use weights with {" or ".join(_HF_ACTS)}')
+    return act, str(beside)
+
+
+# -- sizes, positions, names -----------------------------------------------
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """The sizes of a tower, as far as its tensors tell."""
+    layers = [int(match.group(1)) for match in (
+        re.match(r'transformer\.resblocks\.(\d+)\.', name)
+        for name in tensors) if match]
+    sizes = dict(num_layers=1 + max(layers, default=-1))
+    for size, name, axis in (
+            ('embed_dims', 'class_embedding', 0),
+            ('embed_dims', 'token_embedding.weight', 1),
+            ('vocab_size', 'token_embedding.weight', 0),
+            ('patch_size', 'conv1.weight', -1),
+            ('mlp channels', 'transformer.resblocks.0.mlp.c_fc.weight', 0),
+            ('output_dims', 'proj', 1),
+            ('output_dims', 'text_projection', 1)):
+        if name in tensors and tensors[name].dim() > axis:
+            sizes[size] = tensors[name].shape[axis]
+    return sizes
+
+
+def _check_sizes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
+                 source: str) -> None:
+    if 'class_embedding' not in tensors and 'class_embedding' in own:
+        raise ValueError(
+            f'{source} holds an image tower that is not a plain ViT (no class '
+            'token): use weights of one such as ViT-B-32, ViT-B-16 or '
+            'ViT-L-14')
+    if 'ln_pre.weight' not in tensors and 'ln_pre.weight' in own:
+        raise ValueError(
+            f'{source} is a ViT without the norm before the first block '
+            '(pre_norm), which every CLIP has: use weights of a CLIP')
+    found, wanted = _sizes(tensors), _sizes(own)
+    wrong = [size for size in wanted
+             if size in found and found[size] != wanted[size]]
+    if wrong:
+        raise ValueError(
+            f'{source} has '
+            + ', '.join(f'{size}={found[size]}' for size in wrong)
+            + ' but the encoder has '
+            + ', '.join(f'{size}={wanted[size]}' for size in wrong)
+            + ': set arch to the model of this file, or use other weights')
+
+
+def _fit_positions(tensors: dict[str, Tensor], own: Mapping[str, Tensor],
+                   tower: str, source: str) -> str:
+    """Fit the position table to the encoder; says what was done."""
+    name = 'positional_embedding'
+    if name not in tensors or tensors[name].shape == own[name].shape:
+        return ''
+    table, length = tensors[name], len(own[name])
+    if tower == 'text':
+        if len(table) < length:
+            raise ValueError(
+                f'{source} has positions for {len(table)} tokens, fewer than '
+                f'context_length={length}: set context_length to '
+                f'{len(table)} or less')
+        tensors[name] = table[:length]
+        return f'positions cut from {len(table)} to {length} tokens'
+    old, new = round((len(table) - 1)**0.5), round((length - 1)**0.5)
+    if old * old + 1 != len(table):
+        raise ValueError(
+            f'{source} has {len(table)} positions, which are not a class '
+            'token and a square grid: use weights trained on square frames')
+    tensors[name] = resize_positions(table, new)
+    return f'positions resized from {old}x{old} to {new}x{new} (bicubic)'
+
+
+def resize_positions(table: Tensor, size: int) -> Tensor:
+    """Interpolate a position table to another square grid.
+
+    Args:
+        table (Tensor): ``(1+n*n, D)``, class token first.
+        size (int): Rows and columns of the new grid.
+
+    Returns:
+        Tensor: ``(1+size*size, D)`` in float32; the class row is kept.
+    """
+    cls, grid = table[:1].float(), table[1:].float()
+    side = round(len(grid)**0.5)
+    grid = grid.T.reshape(1, -1, side, side)  # (1, D, n, n)
+    grid = F.interpolate(grid, (size, size), mode='bicubic', antialias=True,
+                         align_corners=False)
+    return torch.cat([cls, grid[0].flatten(1).T])
+
+
+def _check_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
+                 source: str) -> None:
+    """Every tensor of the encoder, and no other, in its shape."""
+    faults = []
+    for word, names in (
+            ('lacks', [n for n in own if n not in tensors]),
+            ('also holds', [n for n in tensors if n not in own]),
+            ('has another shape of', [
+                n for n in own if n in tensors
+                and own[n].shape != tensors[n].shape])):
+        if names:
+            more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+            faults.append(f'{word} {", ".join(names[:3])}{more}')
+    if faults:
+        raise ValueError(
+            f'{source} does not fit this encoder: it {"; it ".join(faults)}; '
+            'give weights of the same kind of CLIP (an image file without '
+            'projection needs project=False)')
