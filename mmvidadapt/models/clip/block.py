@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from .layout import TokenLayout
@@ -192,6 +193,32 @@ class ResidualAttentionBlock(nn.Module):
         return x, layout
 
 
+class _Recompute:
+    """Context of a block's second pass: do not count its batch twice.
+
+    The first pass has moved the running statistics of batch norms already.
+    A class, because one backward may follow another through the same graph.
+
+    Args:
+        adapters (BlockAdapters): The adapters of the block.
+    """
+
+    def __init__(self, adapters: BlockAdapters) -> None:
+        self.norms = [
+            module for found in adapters.values() for adapter in found
+            for module in adapter.modules()
+            if isinstance(module, _BatchNorm) and module.track_running_stats
+        ]
+
+    def __enter__(self) -> None:
+        for norm in self.norms:
+            norm.track_running_stats = False
+
+    def __exit__(self, *error: object) -> None:
+        for norm in self.norms:
+            norm.track_running_stats = True
+
+
 class Transformer(BaseModule):
     """A stack of blocks; runs the adapters and readers between them.
 
@@ -262,8 +289,10 @@ class Transformer(BaseModule):
             quiet = torch.no_grad() if index < first_grad else nullcontext()
             with quiet:
                 if self.with_cp and torch.is_grad_enabled():
+                    contexts = nullcontext(), _Recompute(adapters)
                     x, layout = checkpoint(
-                        block, x, layout, adapters, use_reentrant=False)
+                        block, x, layout, adapters, use_reentrant=False,
+                        context_fn=lambda c=contexts: c)
                 else:
                     x, layout = block(x, layout, adapters)
             for reader in adapters.get('reader', ()):
