@@ -1,0 +1,1 @@
+"""What ``tools/quickstart.py`` is made of: data, pretraining, figures."""
