@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from . import (checkpoints, installed_packages, localizers, numpy_names,
-               opencv, requirements, saving, torchvision_ops)
+from . import (annotation_lists, checkpoints, installed_packages, localizers,
+               numpy_names, opencv, requirements, saving, torchvision_ops)
 from .importing import replace_everywhere, when_imported
 
 __all__ = ['MENDS', 'Mend', 'apply', 'replace_everywhere', 'when_imported']
@@ -64,6 +64,15 @@ MENDS: tuple[Mend, ...] = (
          saving.mend, after='mmengine.runner.checkpoint'),
     Mend('mmengine deletes checkpoints too early', saving.hook_needed,
          saving.hook_mend, after='mmengine.hooks.checkpoint_hook'),
+    Mend('paths with spaces in video lists', annotation_lists.videos_needed,
+         annotation_lists.videos_mend,
+         after='mmaction.datasets.video_dataset'),
+    Mend('paths with spaces in frame lists',
+         annotation_lists.rawframes_needed, annotation_lists.rawframes_mend,
+         after='mmaction.datasets.rawframe_dataset'),
+    Mend('labels are not compared with classes',
+         annotation_lists.labels_needed, annotation_lists.labels_mend,
+         after='mmengine.runner.runner'),
 )
 
 _applied: set[str] = set()

@@ -1,0 +1,108 @@
+"""Compare the labels of the annotation lists with the classes of the head.
+
+Only a run knows both: the dataset knows file, line and label, the head knows
+the number of classes. Asked before the first step, a wrong list costs no
+training time, and all ranks stop alike.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakSet
+
+from mmaction.registry import HOOKS
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ...models.heads.checks import label_fault
+
+__all__ = ['CheckLabelsHook']
+
+
+@HOOKS.register_module()
+class CheckLabelsHook(Hook):
+    """Refuse a run whose lists hold labels outside the classes.
+
+    Every run has this hook; it reads the lists, not the videos, and each
+    list once. Models without ``cls_head.num_classes``, datasets that are no
+    ``BaseDataset`` and labels that are no integers are left alone.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self._checked: WeakSet = WeakSet()
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the training list, and the one that validates it."""
+        self._check(runner, runner.train_loop, unlabelled=False)
+        if runner.val_loop is not None:
+            self._check(runner, runner.val_loop, unlabelled=True)
+
+    def before_val(self, runner: Runner) -> None:
+        """Check the validation list."""
+        self._check(runner, runner.val_loop, unlabelled=True)
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the test list."""
+        self._check(runner, runner.test_loop, unlabelled=True)
+
+    def _check(self, runner: Runner, loop: Any, unlabelled: bool) -> None:
+        """Check what a loop reads.
+
+        Args:
+            runner (Runner): Owns the model.
+            loop (Any): A train, validation or test loop.
+            unlabelled (bool): Whether -1, MMAction2's mark of a line
+                without a label, may occur.
+        """
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        head = getattr(model, 'cls_head', None)
+        num_classes = getattr(head, 'num_classes', None)
+        if not isinstance(num_classes, int) or num_classes < 1:
+            return
+        dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+        for part in _parts(dataset):
+            if part not in self._checked:
+                _check_list(part, num_classes, unlabelled)
+                self._checked.add(part)
+
+
+def _parts(dataset: Any) -> Iterator[BaseDataset]:
+    """Look into wrappers: concatenated, repeated and balanced datasets."""
+    if isinstance(dataset, BaseDataset):
+        yield dataset
+    elif hasattr(dataset, 'dataset'):
+        yield from _parts(dataset.dataset)
+    else:
+        for part in getattr(dataset, 'datasets', []):
+            yield from _parts(part)
+
+
+def _check_list(dataset: BaseDataset, num_classes: int,
+                unlabelled: bool) -> None:
+    """Check every entry of one list.
+
+    Raises:
+        ValueError: Naming the list, the line, the video, the label, the
+            number of classes, and what to do.
+    """
+    dataset.full_init()
+    for index in range(len(dataset)):
+        # The base class's own method: the entry as the list has it.
+        info = BaseDataset.get_data_info(dataset, index)
+        labels = info.get('label')
+        if not isinstance(labels, list):
+            labels = [labels]
+        for label in labels:
+            if (not isinstance(label, int) or 0 <= label < num_classes
+                    or (unlabelled and label == -1)):
+                continue
+            where = (f'line {info["ann_line"]}' if 'ann_line' in info
+                     else f'entry {index}')
+            name = info.get('filename', info.get('frame_dir', ''))
+            raise ValueError(f'{dataset.ann_file}, {where} ({name}): '
+                             f'{label_fault(label, num_classes)}')
