@@ -1,7 +1,7 @@
 """The adapter contract, and the stack that builds adapters from config."""
 
 import inspect
-from typing import Dict, List, Sequence, Tuple, Type
+from typing import Dict, List, Sequence, Tuple, Type, Union
 
 import torch
 from mmengine.model import BaseModule, ModuleDict, ModuleList
@@ -48,7 +48,18 @@ class Adapter(BaseModule):
         return num_frames
 
 
-def _adapter_class(name: str) -> Type[nn.Module]:
+def adapter_class(name: Union[str, type]) -> Type[nn.Module]:
+    """The adapter of a config entry.
+
+    Args:
+        name (str | type): ``type`` of the entry.
+
+    Returns:
+        Type[nn.Module]: The class.
+
+    Raises:
+        ValueError: If it is no adapter, or its insertion point is unknown.
+    """
     cls = MODELS.get(name) if isinstance(name, str) else name
     point = getattr(cls, 'point', None)
     if cls is None or point is None:
@@ -107,11 +118,15 @@ class AdapterStack(ModuleList):
                  grid_size: Tuple[int, int], kind: str = 'framewise') -> None:
         place = dict(embed_dims=embed_dims, num_heads=num_heads,
                      num_layers=num_layers, grid_size=tuple(grid_size))
+        if isinstance(configs, dict) or not all(
+                isinstance(config, dict) for config in configs):
+            raise ValueError('adapters is a list of dict(type=..., '
+                             f'layers=[...], ...), got {configs!r}')
         entries = []
         for config in configs:
             config = dict(config)
             name = config.pop('type', None)
-            cls = _adapter_class(name)
+            cls = adapter_class(name)
             layers = _check_layers(name, config.pop('layers', None),
                                    num_layers)
             if kind not in cls.kinds:
@@ -185,12 +200,19 @@ class AdapterStack(ModuleList):
 
 
 def _build(cls: Type[nn.Module], config: dict, place: dict) -> nn.Module:
-    known = inspect.signature(cls.__init__).parameters
+    known = inspect.signature(cls).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         for key in config:
             if key not in known:
-                options = sorted(set(known) - {'self', *place})
+                options = sorted(set(known) - set(place))
                 raise ValueError(f'{cls.__name__} has no option {key!r}: use '
                                  f'{", ".join(options)}')
     filled = {key: value for key, value in place.items() if key in known}
-    return cls(**{**filled, **config})
+    arguments = {**filled, **config}
+    for key, parameter in known.items():
+        if (parameter.default is parameter.empty and key not in arguments
+                and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD,
+                                       parameter.KEYWORD_ONLY)):
+            raise ValueError(f'{cls.__name__} needs the option {key!r}: add '
+                             'it to its entry in adapters')
+    return cls(**arguments)

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from mmaction.registry import MODELS
 from ..adapters import AdapterStack
+from ..clip.arch import vision_arch
 from ..clip.vision_encoder import CLIPVisionEncoder
+from ..strict_loading import refuse_partial_load
 
 
 @MODELS.register_module()
@@ -45,21 +47,25 @@ class CLIPViT(BaseModule):
                  compile: Union[bool, dict] = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        reads_out = [a for a in adapters if hasattr(
-            MODELS.get(str(a.get('type'))), 'read_out')]
+        encoder = dict(encoder)
+        if encoder.pop('type', None) not in (None, 'CLIPVisionEncoder'):
+            raise ValueError('CLIPViT runs a CLIPVisionEncoder: remove type '
+                             'from encoder')
+        arch = vision_arch(encoder.get('arch'))
+        stack = AdapterStack(
+            adapters, arch.embed_dims, arch.num_heads, arch.num_layers,
+            num_frames, arch.grid_size)
+        reads_out = [type(reader).__name__ for reader in stack.readers
+                     if hasattr(reader, 'read_out')]
         if len(reads_out) > 1:
             raise ValueError('only one reader can read out the clip, got '
-                             f'{[a["type"] for a in reads_out]}: keep one')
-        encoder = dict(encoder)
-        encoder.pop('type', None)
+                             f'{" and ".join(reads_out)}: keep one')
         if reads_out:
             # The reader brings its own norm; ln_post would never train.
             encoder.setdefault('post_norm', False)
         self.encoder = CLIPVisionEncoder(**encoder)
-        arch = self.encoder.arch
-        self.adapters = AdapterStack(
-            adapters, arch.embed_dims, arch.num_heads, arch.num_layers,
-            num_frames, arch.grid_size)
+        self.adapters = stack
+        refuse_partial_load(self)
         if compile:
             self.encoder.transformer.compile_blocks(
                 **(compile if isinstance(compile, dict) else {}))

@@ -1,7 +1,7 @@
 """Sizes of CLIP towers, taken from open_clip's table of models by name."""
 
-from dataclasses import dataclass, fields
-from typing import Tuple, Type, TypeVar, Union
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Optional, Tuple, Type, TypeVar, Union
 
 import open_clip
 
@@ -66,17 +66,37 @@ class TextArch:
 Arch = TypeVar('Arch', VisionArch, TextArch)
 
 
+def arch_name(arch: Union[str, dict, VisionArch, TextArch]) -> Optional[str]:
+    """The open_clip name in ``arch``, to which tags of weights belong.
+
+    Args:
+        arch (str | dict | VisionArch | TextArch): As an encoder takes it.
+
+    Returns:
+        str | None: The name, if there is one.
+    """
+    if isinstance(arch, str):
+        return arch
+    return arch.get('name') if isinstance(arch, dict) else None
+
+
 def _from_dict(sizes: dict, cls: Type[Arch]) -> Arch:
-    known = {f.name for f in fields(cls)}
-    unknown = sorted(set(sizes) - known)
+    known = [f.name for f in fields(cls)]
+    unknown = sorted(set(sizes) - set(known))
     if unknown:
         raise ValueError(f'unknown size {unknown[0]!r} in arch: use '
-                         f'{", ".join(sorted(known))}')
-    try:
-        arch = cls(**sizes)
-    except TypeError as error:
-        raise ValueError(f'arch={sizes} is incomplete ({error}): give '
-                         f'{", ".join(sorted(known))}') from error
+                         f'{", ".join(known)}, or name')
+    missing = [f.name for f in fields(cls)
+               if f.default is MISSING and f.name not in sizes]
+    if missing:
+        raise ValueError(
+            f'arch={sizes} lacks {", ".join(missing)}: give them, or an '
+            "open_clip name as in dict(name='ViT-B-16', ...)")
+    for key, value in sizes.items():
+        if not isinstance(value, (int, float)) or value <= 0:
+            raise ValueError(f'arch has {key}={value!r}: give a positive '
+                             'number')
+    arch = cls(**sizes)
     if arch.embed_dims % arch.num_heads:
         raise ValueError(
             f'embed_dims={arch.embed_dims} is not divisible by num_heads='
@@ -100,10 +120,10 @@ def open_clip_config(name: str) -> dict:
     Raises:
         ValueError: If the name is unknown or the model is not a plain ViT.
     """
-    config = open_clip.get_model_config(name)
-    if config is None:
+    if name not in open_clip.list_models():
         raise ValueError(f'open_clip knows no model {name!r}: see '
                          'open_clip.list_models(), for example ViT-B-16')
+    config = open_clip.get_model_config(name)
     odd = (set(config['vision_cfg']) - _PLAIN_VISION) | (
         set(config['text_cfg']) - _PLAIN_TEXT)
     if odd or not isinstance(config['vision_cfg']['layers'], int):
@@ -117,8 +137,9 @@ def vision_arch(arch: Union[str, dict, VisionArch]) -> VisionArch:
     """Sizes of an image tower from an open_clip name or a dict of sizes.
 
     Args:
-        arch (str | dict | VisionArch): open_clip name, or the fields of
-            :class:`VisionArch`.
+        arch (str | dict | VisionArch): open_clip name, the fields of
+            :class:`VisionArch`, or ``dict(name=..., ...)`` with an open_clip
+            name and the fields that differ from it.
 
     Returns:
         VisionArch: The sizes.
@@ -128,8 +149,11 @@ def vision_arch(arch: Union[str, dict, VisionArch]) -> VisionArch:
     """
     if isinstance(arch, VisionArch):
         return arch
-    if not isinstance(arch, str):
-        return _from_dict(dict(arch), VisionArch)
+    if isinstance(arch, dict):
+        sizes = dict(arch)
+        name = sizes.pop('name', None)
+        named = asdict(vision_arch(name)) if name is not None else {}
+        return _from_dict({**named, **sizes}, VisionArch)
     config = open_clip_config(arch)
     vision = config['vision_cfg']
     return VisionArch(
@@ -146,8 +170,9 @@ def text_arch(arch: Union[str, dict, TextArch]) -> TextArch:
     """Sizes of a text tower from an open_clip name or a dict of sizes.
 
     Args:
-        arch (str | dict | TextArch): open_clip name, or the fields of
-            :class:`TextArch`.
+        arch (str | dict | TextArch): open_clip name, the fields of
+            :class:`TextArch`, or ``dict(name=..., ...)`` with an open_clip
+            name and the fields that differ from it.
 
     Returns:
         TextArch: The sizes.
@@ -157,8 +182,11 @@ def text_arch(arch: Union[str, dict, TextArch]) -> TextArch:
     """
     if isinstance(arch, TextArch):
         return arch
-    if not isinstance(arch, str):
-        return _from_dict(dict(arch), TextArch)
+    if isinstance(arch, dict):
+        sizes = dict(arch)
+        name = sizes.pop('name', None)
+        named = asdict(text_arch(name)) if name is not None else {}
+        return _from_dict({**named, **sizes}, TextArch)
     config = open_clip_config(arch)
     text = config['text_cfg']
     return TextArch(

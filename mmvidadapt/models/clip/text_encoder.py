@@ -7,7 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmaction.registry import MODELS
-from .arch import TextArch, text_arch
+from .arch import TextArch, arch_name, text_arch
 from .block import Transformer
 from .layout import TokenLayout
 from .vision_encoder import freeze
@@ -19,8 +19,9 @@ class CLIPTextEncoder(BaseModule):
     """A causal transformer over tokens with OpenAI's parameter names.
 
     Args:
-        arch (str | dict): An open_clip model name (``'ViT-B-16'``) or the
-            fields of :class:`TextArch`.
+        arch (str | dict): An open_clip model name (``'ViT-B-16'``), the
+            fields of :class:`TextArch`, or both, as in
+            ``dict(name='ViT-B-16', context_length=32)``.
         act (str): ``'quick_gelu'`` (OpenAI's weights) or ``'gelu'``.
         weights (str, optional): As for :class:`CLIPVisionEncoder`.
         frozen (bool): Keep every parameter as it is and stay in eval mode.
@@ -39,7 +40,7 @@ class CLIPTextEncoder(BaseModule):
                  with_cp: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        self.arch_name = arch if isinstance(arch, str) else None
+        self.arch_name = arch_name(arch)
         self.arch = arch = text_arch(arch)
         self.act = act
         self.weights = weights

@@ -7,7 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmaction.registry import MODELS
-from .arch import VisionArch, vision_arch
+from .arch import VisionArch, arch_name, vision_arch
 from .block import Transformer
 from .layout import TokenLayout
 from .weights import load_vision_weights
@@ -35,8 +35,9 @@ class CLIPVisionEncoder(BaseModule):
     state dict is CLIP's and loads strictly.
 
     Args:
-        arch (str | dict): An open_clip model name (``'ViT-B-16'``) or the
-            fields of :class:`VisionArch`.
+        arch (str | dict): An open_clip model name (``'ViT-B-16'``), the
+            fields of :class:`VisionArch`, or both, as in
+            ``dict(name='ViT-B-16', image_size=336)``.
         act (str): ``'quick_gelu'`` (OpenAI's weights) or ``'gelu'``; stated,
             never guessed, and checked against ``weights``.
         weights (str, optional): An open_clip tag or a file, see
@@ -65,7 +66,7 @@ class CLIPVisionEncoder(BaseModule):
                  with_cp: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        self.arch_name = arch if isinstance(arch, str) else None
+        self.arch_name = arch_name(arch)
         self.arch = arch = vision_arch(arch)
         self.act = act
         self.weights = weights

@@ -1,8 +1,9 @@
 """The linear classifier over averaged frame features."""
 
-from typing import Optional
+from typing import Dict, Optional
 
 from mmaction.models.heads import BaseHead
+from mmaction.utils import SampleList
 from torch import Tensor, nn
 
 from mmaction.registry import MODELS
@@ -18,6 +19,10 @@ class LinearHead(BaseHead):
         in_channels (int): Channels ``D`` of the frame features.
         dropout (float): Dropout before the classifier.
         init_std (float): Standard deviation of the classifier's weights.
+        reinit_on_mismatch (bool): Start a classifier for other classes
+            afresh when a checkpoint's does not fit, for fine-tuning on
+            another data set; it then refuses to predict until it trained.
+        init_cfg (dict, optional): mmengine's initialisation config.
         **kwargs: Arguments of MMAction2's ``BaseHead`` (``loss_cls``,
             ``label_smooth_eps``, ``multi_class``, ``average_clips``, ...).
 
@@ -28,6 +33,7 @@ class LinearHead(BaseHead):
 
     def __init__(self, num_classes: int, in_channels: int,
                  dropout: float = 0., init_std: float = 0.02,
+                 reinit_on_mismatch: bool = False,
                  init_cfg: Optional[dict] = None, **kwargs) -> None:
         super().__init__(num_classes, in_channels, init_cfg=init_cfg,
                          **kwargs)
@@ -35,6 +41,8 @@ class LinearHead(BaseHead):
         self.fc_cls = nn.Linear(in_channels, num_classes)
         nn.init.trunc_normal_(self.fc_cls.weight, std=init_std)
         nn.init.zeros_(self.fc_cls.bias)
+        refuse_partial_load(
+            self, allow=['shape'] if reinit_on_mismatch else [])
 
     def forward(self, x: Tensor, **kwargs) -> Tensor:
         """Score clips.
@@ -56,3 +64,23 @@ class LinearHead(BaseHead):
         pooled = self.dropout(x.float().mean(dim=1))
         with no_autocast(x):
             return self.fc_cls(pooled.to(self.fc_cls.weight.dtype)).float()
+
+    def loss_by_feat(self, cls_scores: Tensor,
+                     data_samples: SampleList) -> Dict[str, Tensor]:
+        """Compute the loss of scored clips.
+
+        Args:
+            cls_scores (Tensor): ``(B, K)``.
+            data_samples (SampleList): One sample per clip with ``gt_label``:
+                a class number, or ``K`` values for multi-label data and
+                mixed clips.
+
+        Returns:
+            dict[str, Tensor]: Loss and accuracies.
+
+        Raises:
+            ValueError: If a label is outside the classes.
+        """
+        labels = torch.stack([sample.gt_label for sample in data_samples])
+        check_labels(labels, self.num_classes)
+        return super().loss_by_feat(cls_scores, data_samples)
