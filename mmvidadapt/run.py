@@ -29,6 +29,9 @@ def find_script(name: str) -> Path | None:
     Args:
         name (str): A path, or a path relative to MMAction2's ``.mim/tools``.
             A file at the path itself comes first.
+
+    Returns:
+        Path | None: An existing file.
     """
     if Path(name).is_file():
         return Path(name)
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Find the script named on the command line and run it.
 
     Args:
-        argv (Sequence[str], optional): In place of ``sys.argv[1:]``.
+        argv (Sequence[str] | None): In place of ``sys.argv[1:]``.
     """
     parser = argparse.ArgumentParser(
         prog='python -m mmvidadapt.run',

@@ -42,12 +42,13 @@ class _ImportWatcher:
         execute = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            del loader.exec_module  # a reload runs the loader's own method
+            # A reload runs the loader's own method.
+            del vars(loader)['exec_module']
             execute(module)
             for callback in self.callbacks.pop(name, []):
                 callback()
 
-        loader.exec_module = exec_module
+        vars(loader)['exec_module'] = exec_module
         return spec
 
 
@@ -59,7 +60,7 @@ def when_imported(name: str, callback: Callback) -> None:
 
     Args:
         name (str): Full name of a module, as in ``sys.modules``.
-        callback (Callable): Called without arguments, once. When the
+        callback (Callback): Called without arguments, once. When the
             module is not loaded yet, the call comes after its code has run
             and before anything that imported it goes on.
     """

@@ -6,8 +6,7 @@ through these functions.
 """
 
 import sys
-from importlib.metadata import (Distribution, PackageNotFoundError,
-                                distribution)
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,6 +54,9 @@ def is_installed(package: str) -> bool:
     Args:
         package (str): Name of a distribution (``mmaction2``) or of a module
             (``mmaction``).
+
+    Returns:
+        bool: Whether there is one.
     """
     try:
         distribution(package)
@@ -69,8 +71,11 @@ def get_installed_path(package: str) -> str:
 
     Args:
         package (str): Name of a distribution (``mmaction2``) or of a module
-            (``mmaction``); both give ``.../site-packages/mmaction``. An
-            editable install gives the folder of its sources.
+            (``mmaction``).
+
+    Returns:
+        str: ``.../site-packages/mmaction`` by either name; the folder of
+            the sources if the install is editable.
 
     Raises:
         PackageNotFoundError: If there is no such package.
@@ -96,6 +101,9 @@ def package2module(package: str) -> str:
 
     Args:
         package (str): Name of a distribution (``mmaction2``).
+
+    Returns:
+        str: Name of the module (``mmaction``).
 
     Raises:
         PackageNotFoundError: If there is no such distribution.

@@ -53,8 +53,8 @@ def mend() -> None:
     package = ModuleType(PACKAGE, 'Stand-in put here by mmvidadapt.compat.')
     package.__path__ = []
     module = ModuleType(PACKAGE + '.drn', package.__doc__)
-    package.drn = module
-    module.DRN = DRN
+    vars(package)['drn'] = module
+    vars(module)['DRN'] = DRN
     sys.modules[package.__name__] = package
     sys.modules[module.__name__] = module
     MODELS.register_module(name='DRN', module=DRN)

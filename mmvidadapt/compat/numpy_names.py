@@ -12,7 +12,6 @@ from typing import Any
 import numpy
 
 
-
 def in1d(ar1: Any, ar2: Any, **kwargs: Any) -> numpy.ndarray:
     """Return ``numpy.isin`` of the flattened ``ar1``, as in1d did."""
     return numpy.isin(numpy.ravel(ar1), ar2, **kwargs)
@@ -50,7 +49,13 @@ class NumpyProxy(ModuleType):
         super().__init__('numpy', numpy.__doc__)
 
     def __getattr__(self, name: str) -> Any:
-        """Return numpy's ``name``, or what stands for a removed one.
+        """Answer for numpy, and for the names that it removed.
+
+        Args:
+            name (str): Name of an attribute.
+
+        Returns:
+            Any: Numpy's own attribute, or what stands for a removed one.
 
         Raises:
             AttributeError: From numpy itself if it never had ``name``.
@@ -69,6 +74,9 @@ def needed(module: str) -> bool:
 
     Args:
         module (str): A key of :data:`USERS`.
+
+    Returns:
+        bool: True if so.
     """
     return any(not hasattr(numpy, name) for name in USERS[module])
 

@@ -39,7 +39,7 @@ def mend() -> None:
         when_imported(EXTENSION, mend)
         return
     # Bound by the import system only after this call; needed just below.
-    package.extension = sys.modules[EXTENSION]
+    vars(package)['extension'] = sys.modules[EXTENSION]
     for name in REGISTRATIONS:
         try:
             import_module(name)

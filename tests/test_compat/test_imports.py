@@ -10,9 +10,14 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-import mmvidadapt  # noqa: F401
-from mmvidadapt.compat import (installed_packages, localizers, opencv,
-                               requirements, torchvision_ops)
+import mmvidadapt
+from mmvidadapt.compat import (
+    installed_packages,
+    localizers,
+    opencv,
+    requirements,
+    torchvision_ops,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 

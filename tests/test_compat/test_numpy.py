@@ -82,7 +82,7 @@ def test_proxy_passes_everything_else_through():
     assert proxy.random.rand is np.random.rand
     assert set(dir(np)) <= set(dir(proxy))
     with pytest.raises(AttributeError, match='no_such_name'):
-        proxy.no_such_name
+        _ = proxy.no_such_name
 
 
 def test_nothing_is_replaced_where_numpy_has_the_names(monkeypatch):
