@@ -1,0 +1,125 @@
+"""Every config builds, runs forward and backward, and is complete."""
+
+import pytest
+import torch
+from mmaction.structures import ActionDataSample
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+
+from mmaction.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
+from tests.conftest import ROOT
+from tests.tiny import SIZE, shrink_model
+
+CONFIGS = sorted(
+    path.relative_to(ROOT / 'configs')
+    for path in (ROOT / 'configs').rglob('*.py')
+    if path.relative_to(ROOT / 'configs').parts[0] != '_base_')
+PUBLISHED = [path for path in CONFIGS if path.parts[0] != 'quickstart']
+
+
+def load(path: str) -> Config:
+    init_default_scope('mmaction')
+    return Config.fromfile(ROOT / 'configs' / path)
+
+
+def test_all_configs_are_found() -> None:
+    assert len([p for p in PUBLISHED if p.parts[0] == 'inti']) == 43
+
+
+@pytest.mark.parametrize('path', PUBLISHED, ids=str)
+def test_model_runs_forward_and_backward(path: str) -> None:
+    cfg = load(path)
+    shrink_model(cfg)
+    model = MODELS.build(cfg.model)
+    frames = torch.randint(
+        0, 255, (2, 1, 3, cfg.model.backbone.num_frames, SIZE, SIZE),
+        dtype=torch.uint8)
+    samples = [ActionDataSample().set_gt_label(i) for i in range(2)]
+    batch = dict(inputs=list(frames), data_samples=samples)
+    data = model.data_preprocessor(batch, training=True)
+    losses = model(**data, mode='loss')
+    losses['loss_cls'].backward()
+    lonely = [name for name, p in model.named_parameters()
+              if p.requires_grad and p.grad is None]
+    assert not lonely, lonely
+    model.eval()
+    batch = dict(inputs=list(frames), data_samples=samples)
+    data = model.data_preprocessor(batch, training=False)
+    scores = torch.stack([s.pred_score for s in model(**data, mode='predict')])
+    assert scores.shape == (2, cfg.model.cls_head.num_classes)
+    assert scores.sum(dim=1) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize('path', PUBLISHED, ids=str)
+def test_config_is_complete(path: str) -> None:
+    cfg = load(path)
+    # One node of 8 GPUs, the batch of one step.
+    assert cfg.auto_scale_lr.base_batch_size == (
+        8 * cfg.train_dataloader.batch_size)
+    assert cfg.custom_imports.imports == ['mmvidadapt']
+    for split in ('train', 'val', 'test'):
+        for step in cfg[f'{split}_dataloader'].dataset.pipeline:
+            TRANSFORMS.build(step)
+    # init_recognizer and the Inferencer read it at the top level.
+    assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
+    num_frames = cfg.model.backbone.num_frames
+    for pipeline in (cfg.train_pipeline, cfg.val_pipeline, cfg.test_pipeline):
+        assert pipeline[1].clip_len == num_frames
+    blending = cfg.model.data_preprocessor.get('blending')
+    for augment in blending.augments if blending else ():
+        assert augment.num_classes == cfg.model.cls_head.num_classes
+
+
+def learning_rates(path: str, epochs: int, steps: int) -> list:
+    """The learning rate at the first step of each epoch."""
+    cfg = load(path)
+    wrapper = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.AdamW(
+        wrapper.parameters(), lr=cfg.optim_wrapper.optimizer.lr)
+    schedulers = []
+    for scheduler in cfg.param_scheduler:
+        scheduler = dict(scheduler)
+        if scheduler.pop('convert_to_iter_based', False):
+            cls = PARAM_SCHEDULERS.get(scheduler.pop('type'))
+            schedulers.append(cls.build_iter_from_epoch(
+                optimizer=optimizer, epoch_length=steps, **scheduler))
+    rates = []
+    for step in range(epochs * steps):
+        if step % steps == 0:
+            rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return rates
+
+
+def test_k400_schedule_is_a_warm_up_under_a_cosine_from_step_0() -> None:
+    rates = learning_rates('inti/vitb_k400.py', 30, 10)
+    lr = 2.2e-5
+    cosine = [lr / 100 + (lr - lr / 100) / 2 * (
+        1 + torch.cos(torch.tensor(torch.pi * e / 30)).item())
+        for e in range(30)]
+    assert rates[:5] == pytest.approx([lr * e / 5 for e in range(5)])
+    assert rates[5:] == pytest.approx(cosine[5:], rel=1e-5)
+
+
+def test_ssv2_schedule_is_a_warm_up_and_then_a_cosine() -> None:
+    rates = learning_rates('inti/vitb_ssv2_temp.py', 22, 10)
+    assert rates[0] == pytest.approx(1e-6)
+    assert max(rates) == pytest.approx(2e-5, rel=0.01)
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert rates[-1] == pytest.approx(1e-6, rel=0.2)
+
+
+def test_ssv2_recipe_decays_no_vector() -> None:
+    cfg = load('inti/vitb_ssv2_temp.py')
+    shrink_model(cfg)
+    cfg.optim_wrapper.type = 'OptimWrapper'
+    cfg.optim_wrapper.pop('dtype')
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    decayed = {id(p) for group in wrapper.optimizer.param_groups
+               if group['weight_decay'] for p in group['params']}
+    for name, param in model.named_parameters():
+        assert (id(param) in decayed) == (param.dim() > 1), name
