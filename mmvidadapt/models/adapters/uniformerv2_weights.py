@@ -73,6 +73,39 @@ def convert_uniformerv2_state_dict(
             for key, value in state_dict.items()}
 
 
+def convert_uniformerv2_checkpoint(
+        state_dict: Mapping[str, Tensor],
+        adapters: Optional[Sequence[str]] = None) -> Dict[str, Tensor]:
+    """Rename the weights of a whole recognizer.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Of MMAction2's ``Recognizer3D``
+            with ``UniFormerV2`` and a head with one linear layer
+            (``backbone.*``, ``cls_head.fc_cls.*``).
+        adapters (Sequence[str], optional): See
+            :func:`convert_uniformerv2_state_dict`.
+
+    Returns:
+        dict[str, Tensor]: State dict for a recognizer with ``CLIPViT`` and
+        ``LinearHead``.
+
+    Raises:
+        ValueError: If a weight is of neither part, or cannot be converted.
+    """
+    backbone = {key[len('backbone.'):]: value
+                for key, value in state_dict.items()
+                if key.startswith('backbone.')}
+    head = {key: value for key, value in state_dict.items()
+            if key in ('cls_head.fc_cls.weight', 'cls_head.fc_cls.bias')}
+    for key in state_dict:
+        if key not in head and not key.startswith('backbone.'):
+            raise ValueError(
+                f'{key!r} belongs to no UniFormerV2 recognizer (backbone.* '
+                'and cls_head.fc_cls.*): give a checkpoint of one')
+    converted = convert_uniformerv2_state_dict(backbone, adapters)
+    return {**{f'backbone.{k}': v for k, v in converted.items()}, **head}
+
+
 def load_uniformerv2(backbone: nn.Module,
                      state_dict: Mapping[str, Tensor]) -> None:
     """Load UniFormerV2's weights into a :class:`CLIPViT`, strictly.

@@ -196,8 +196,9 @@ class ResidualAttentionBlock(nn.Module):
 class _Recompute:
     """Context of a block's second pass: do not count its batch twice.
 
-    The first pass has moved the running statistics of batch norms already.
-    A class, because one backward may follow another through the same graph.
+    The first pass has moved the running statistics of batch norms already; a
+    momentum of 0 keeps them, and keeps what autograd saves the same. A class,
+    because one backward may follow another through the same graph.
 
     Args:
         adapters (BlockAdapters): The adapters of the block.
@@ -211,12 +212,15 @@ class _Recompute:
         ]
 
     def __enter__(self) -> None:
+        self.before = [(norm.momentum, norm.num_batches_tracked.clone())
+                       for norm in self.norms]
         for norm in self.norms:
-            norm.track_running_stats = False
+            norm.momentum = 0.
 
     def __exit__(self, *error: object) -> None:
-        for norm in self.norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(self.norms, self.before):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
 
 
 class Transformer(BaseModule):
