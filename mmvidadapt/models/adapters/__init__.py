@@ -2,11 +2,15 @@
 
 from .adaptformer import AdaptFormer
 from .base import POINTS, Adapter, AdapterStack
+from .conv_pooling import ConvPooling
 from .global_uniblock import GlobalUniBlock
+from .inti import InTI
+from .linear_pooling import LinearPooling
 from .local_mhra import LocalMHRA, LocalMHRAPreBlock
 from .lora import LoRA
 
 __all__ = [
-    'AdaptFormer', 'Adapter', 'AdapterStack', 'GlobalUniBlock', 'LocalMHRA',
-    'LocalMHRAPreBlock', 'LoRA', 'POINTS'
+    'AdaptFormer', 'Adapter', 'AdapterStack', 'ConvPooling', 'GlobalUniBlock',
+    'InTI', 'LinearPooling', 'LocalMHRA', 'LocalMHRAPreBlock', 'LoRA',
+    'POINTS'
 ]
