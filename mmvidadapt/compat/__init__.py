@@ -10,8 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from . import (annotation_lists, checkpoints, installed_packages, localizers,
-               numpy_names, opencv, requirements, saving, torchvision_ops)
+from . import (annotation_lists, checkpoints, cpu_distributed,
+               installed_packages, localizers, mixed_precision, numpy_names,
+               opencv, requirements, saving, torchvision_ops)
 from .importing import replace_everywhere, when_imported
 
 __all__ = ['MENDS', 'Mend', 'apply', 'replace_everywhere', 'when_imported']
@@ -73,6 +74,16 @@ MENDS: tuple[Mend, ...] = (
     Mend('labels are not compared with classes',
          annotation_lists.labels_needed, annotation_lists.labels_mend,
          after='mmengine.runner.runner'),
+    Mend('AmpOptimWrapper refuses the CPU', mixed_precision.wrapper_needed,
+         mixed_precision.wrapper_mend,
+         after='mmengine.optim.optimizer.amp_optimizer_wrapper'),
+    Mend('heads answer in bfloat16', mixed_precision.heads_needed,
+         mixed_precision.heads_mend, after='mmaction.models.heads.base'),
+    Mend('the launcher wants a GPU', cpu_distributed.launcher_needed,
+         cpu_distributed.launcher_mend, after='mmengine.dist.utils'),
+    Mend('DDP gets device_ids on the CPU', cpu_distributed.cpu_only,
+         cpu_distributed.wrapper_mend,
+         after='mmengine.model.wrappers.distributed'),
 )
 
 _applied: set[str] = set()

@@ -14,6 +14,7 @@ from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from .importing import replace_everywhere
 
@@ -21,12 +22,13 @@ from .importing import replace_everywhere
 def needed() -> bool:
     """Return whether a save that breaks off destroys the old file."""
     import torch
-    from mmengine.runner.checkpoint import save_checkpoint
-    with tempfile.TemporaryDirectory() as folder:
+    from mmengine.runner import checkpoint
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(
+            checkpoint, 'FileClient'):  # it warns that it is deprecated
         path = Path(folder, 'probe.pth')
         torch.save({}, path)
         before = path.stat().st_ino
-        save_checkpoint({}, str(path))
+        checkpoint.save_checkpoint({}, str(path))
         return path.stat().st_ino == before
 
 

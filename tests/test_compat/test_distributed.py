@@ -1,0 +1,120 @@
+"""Two processes train, validate and gather results on the CPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.dist import utils as dist_utils
+from mmengine.model import MMDistributedDataParallel
+from torch.nn.parallel import DistributedDataParallel
+
+from mmvidadapt.compat import cpu_distributed
+from mmvidadapt.compat.checkpoints import read_checkpoint
+
+TESTS = Path(__file__).parents[1]
+
+_RUN = '''
+import sys
+import mmvidadapt
+import torch
+from mmengine.dist import (all_gather_object, all_reduce, collect_results,
+                           get_rank, get_world_size)
+from toy_recognizer import toy_runner
+
+runner = toy_runner(sys.argv[1], launcher='pytorch', **{
+    'train_cfg.max_epochs': 1, 'env_cfg': dict(dist_cfg=dict(backend='nccl'))})
+assert torch.distributed.get_backend() == 'gloo'
+assert get_world_size() == 2
+runner.train()
+parts = [get_rank(), get_rank() + 2]
+for device in ('cpu', 'gpu'):  # `gpu` gathers by collectives
+    whole = collect_results(list(parts), 4, device=device)
+    assert get_rank() or whole == [0, 1, 2, 3], whole
+total = torch.ones(1)
+all_reduce(total)
+assert total == 2
+weight = next(runner.model.parameters())
+weights = all_gather_object(weight)
+assert torch.equal(weights[0], weights[1])
+if get_rank() == 0:
+    score = runner.message_hub.get_scalar('val/acc/top1').current()
+    print('validated', score, type(runner.model).__name__)
+'''
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU would be used')
+def test_two_processes_train_and_validate_over_gloo(tmp_path: Path) -> None:
+    script = tmp_path / 'run.py'
+    script.write_text(_RUN)
+    run = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone',
+         '--nproc_per_node=2', str(script), str(tmp_path)],
+        capture_output=True, text=True, timeout=300,
+        env=dict(os.environ, OMP_NUM_THREADS='1',
+                 PYTHONPATH=f'{TESTS.parent}{os.pathsep}{TESTS}'))
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert 'validated' in run.stdout
+    assert 'MMDistributedDataParallel' in run.stdout
+    saved = read_checkpoint(tmp_path / 'epoch_1.pth')
+    assert 'backbone.conv.weight' in saved['state_dict']
+    assert saved['meta']['iter'] == 1  # 8 clips, 2 processes of 4
+
+
+def test_other_ways_to_start_are_refused_with_the_remedy(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu_distributed_init = _mended(monkeypatch)
+    with pytest.raises(ValueError, match="'deepspeed' needs a GPU: set "
+                       'env_cfg.dist_cfg.init_backend'):
+        cpu_distributed_init('nccl', init_backend='deepspeed')
+
+
+@pytest.mark.parametrize('asked, used', [('nccl', 'gloo'), ('gloo', 'gloo'),
+                                         ('mpi', 'mpi')])
+def test_only_nccl_is_replaced(monkeypatch: pytest.MonkeyPatch, asked: str,
+                               used: str) -> None:
+    heard = {}
+    monkeypatch.setattr(torch.distributed, 'init_process_group',
+                        lambda **kwargs: heard.update(kwargs))
+    _mended(monkeypatch)(asked, timeout=5)
+    assert heard == dict(backend=used, timeout=5)
+
+
+def _mended(monkeypatch: pytest.MonkeyPatch) -> object:
+    """Return the mended launcher, on a machine with a GPU too."""
+    monkeypatch.setattr(dist_utils, '_init_dist_pytorch',
+                        dist_utils._init_dist_pytorch)  # put back later
+    cpu_distributed.launcher_mend()
+    return dist_utils._init_dist_pytorch
+
+
+@pytest.mark.parametrize('device, kept', [('cpu', None), ('meta', [0])])
+def test_device_ids_are_dropped_for_cpu_modules_only(
+        monkeypatch: pytest.MonkeyPatch, device: str, kept: object) -> None:
+    heard = {}
+    monkeypatch.setattr(MMDistributedDataParallel, '__init__',
+                        lambda self, module, **kwargs: heard.update(kwargs))
+    cpu_distributed.wrapper_mend()
+    module = torch.nn.Linear(1, 1, device=device)
+    MMDistributedDataParallel.__init__(object.__new__(
+        DistributedDataParallel), module, device_ids=[0])
+    assert heard['device_ids'] == kept
+
+
+def test_launcher_mend_is_needed_only_where_the_fault_is(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('mmengine.device.utils.DEVICE', 'cuda')
+    assert not cpu_distributed.cpu_only()
+    assert not cpu_distributed.launcher_needed()
+    monkeypatch.setattr('mmengine.device.utils.DEVICE', 'cpu')
+    _mended(monkeypatch)
+    assert cpu_distributed.cpu_only()
+    assert not cpu_distributed.launcher_needed()
+
+    def as_released(backend: str, init_backend: str) -> None:
+        raise AssertionError('Torch not compiled with CUDA enabled')
+
+    monkeypatch.setattr(dist_utils, '_init_dist_pytorch', as_released)
+    assert cpu_distributed.launcher_needed()
