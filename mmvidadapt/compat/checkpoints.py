@@ -15,7 +15,7 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import wraps
 from pathlib import Path
 from pickle import UnpicklingError
@@ -111,11 +111,19 @@ def _named_errors(filename: str) -> Iterator[None]:
             AttributeError, struct.error) as error:
         if 'map_location' in str(error):  # torch says what to do
             raise
-        raise CheckpointError(_explain(filename, error)) from error
+        raise CheckpointError(explain(filename, error)) from error
 
 
-def _explain(filename: str, error: Exception) -> str:
-    """Say what is wrong with a checkpoint file and what to do."""
+def explain(filename: str, error: Exception) -> str:
+    """Say what is wrong with a checkpoint file and what to do.
+
+    Args:
+        filename (str): The file.
+        error (Exception): What reading it raised.
+
+    Returns:
+        str: One sentence.
+    """
     size = os.path.getsize(filename) if os.path.isfile(filename) else None
     head = b''
     if size is not None:
@@ -185,7 +193,7 @@ def _named_refusals(filename: str) -> Iterator[None]:
     try:
         yield
     except UnpicklingError as error:
-        raise CheckpointError(_explain(filename, error)) from error
+        raise CheckpointError(explain(filename, error)) from error
 
 
 def needed() -> bool:
@@ -193,7 +201,8 @@ def needed() -> bool:
     import torch
     from mmengine.logging import HistoryBuffer
     from mmengine.runner.checkpoint import load_from_local
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(
+            io.StringIO()):  # a fork prints that it falls back
         own, foreign = Path(folder, 'own.pth'), Path(folder, 'foreign.pth')
         torch.save(HistoryBuffer([1.], [1]), own)
         torch.save(io.StringIO, foreign)  # harmless, and no weight
@@ -234,7 +243,13 @@ def mend() -> None:
         with _allowed_globals(), _named_refusals(filename):
             return old_load(cls, filename, map_location, logger)
 
+    def _safe_torch_load(file: Any, map_location: Any = None,
+                         weights_only: Any = None) -> Any:
+        return torch.load(file, map_location=map_location, weights_only=True)
+
     loader.register_scheme('', load_from_local, force=True)
+    if hasattr(checkpoint, '_safe_torch_load'):  # onedl-mmengine, all schemes
+        checkpoint._safe_torch_load = _safe_torch_load
     replace_everywhere(old_local, load_from_local)
     checkpoint.load_url = load_url
     loader.load_checkpoint = classmethod(load_checkpoint)

@@ -117,13 +117,12 @@ LAYOUTS = (
         renames=((_TEXT, 'text.'), ),
         others=r'logit_scale|logit_bias|(text\.)?attn_mask',
         config='open_clip_config.json'),
-    # Inside a larger model, whose other parts are none of our business; the
-    # renames depend on where its encoders sit.
+    # Inside a larger model, whose other parts are none of our business: both
+    # tables depend on where its encoders sit.
     Layout(
         name='a checkpoint of mmvidadapt',
         mark=r'\.(class_embedding|token_embedding\.weight)$',
-        renames=(),
-        others=r'.*'),
+        renames=()),
 )
 
 
@@ -142,9 +141,7 @@ def detect_layout(keys: Mapping[str, Tensor], source: str) -> Layout:
     """
     for layout in LAYOUTS:
         if any(re.search(layout.mark, key) for key in keys):
-            if not layout.renames:
-                layout = replace(layout, renames=_inner_towers(keys, source))
-            return layout
+            return layout if layout.renames else _inner(layout, keys, source)
     first = ', '.join(list(keys)[:3])
     raise ValueError(
         f'{source} holds another model, not a ViT CLIP in a known layout (it '
@@ -152,8 +149,9 @@ def detect_layout(keys: Mapping[str, Tensor], source: str) -> Layout:
         'Face, mmpretrain or mmvidadapt')
 
 
-def _inner_towers(keys: Mapping[str, Tensor],
-                  source: str) -> tuple[tuple[str, str], ...]:
+def _inner(layout: Layout, keys: Mapping[str, Tensor],
+           source: str) -> Layout:
+    """The layout of a model that has our encoders as parts."""
     renames = []
     for tower, mark in (('visual.', 'class_embedding'),
                         ('text.', 'token_embedding.weight')):
@@ -164,7 +162,8 @@ def _inner_towers(keys: Mapping[str, Tensor],
                 f'{source} holds several towers ({", ".join(found)}): save '
                 'the state dict of the one that you want to a file of its own')
         renames += [(f'^{re.escape(prefix)}', tower) for prefix in found]
-    return tuple(renames)
+    elsewhere = ''.join(f'(?!{pattern})' for pattern, _ in renames)
+    return replace(layout, renames=tuple(renames), others=f'{elsewhere}.*')
 
 
 def split_towers(tensors: Mapping[str, Tensor], layout: Layout,
@@ -186,14 +185,12 @@ def split_towers(tensors: Mapping[str, Tensor], layout: Layout,
     """
     towers: dict[str, dict[str, Tensor]] = dict(visual={}, text={})
     for key, value in tensors.items():
+        if re.fullmatch(layout.others, key):
+            continue
         name = key
         for pattern, new in layout.renames:
             name = re.sub(pattern, new, name)
         tower, _, rest = name.partition('.')
-        # An untouched key of an inner checkpoint may start with "text."
-        # by chance, hence the order.
-        if name == key and re.fullmatch(layout.others, key):
-            continue
         if tower not in towers or not rest:
             raise ValueError(
                 f'{source} looks like {layout.name} but also holds {key}, '

@@ -26,7 +26,8 @@ from mmengine.logging import MMLogger
 from open_clip import pretrained
 from torch import Tensor, nn
 
-from ...compat.checkpoints import CheckpointError, read_checkpoint
+from ...compat.checkpoints import (CheckpointError, explain,
+                                   read_checkpoint)
 from .layouts import Layout, detect_layout, split_towers
 
 #: Weights inside a folder of Hugging Face's hub, in order of preference.
@@ -88,10 +89,7 @@ def load_text_weights(encoder: nn.Module, weights: str) -> None:
 
 
 def _load(encoder: nn.Module, weights: str, tower: str) -> None:
-    path, tag_act = _locate(weights, encoder.arch_name)
-    if tag_act is not None:
-        # Before the file is read: the config alone is wrong.
-        _check_act(encoder.act, tag_act, f'the tag {weights!r}')
+    path, tag_act = _locate(weights, encoder.arch_name, encoder.act)
     file = _read(path)
     layout = detect_layout(file.tensors, str(path))
     act, act_source = _stated_act(file, layout, tower)
@@ -127,7 +125,8 @@ def _load(encoder: nn.Module, weights: str, tower: str) -> None:
 # -- finding the file ------------------------------------------------------
 
 
-def _locate(weights: str, arch_name: str | None) -> tuple[Path, str | None]:
+def _locate(weights: str, arch_name: str | None,
+            act: str) -> tuple[Path, str | None]:
     """The file of ``weights``, and the activation if it is a tag."""
     if not isinstance(weights, (str, os.PathLike)) or not str(weights):
         raise ValueError(f'weights={weights!r} names nothing: give an '
@@ -135,8 +134,9 @@ def _locate(weights: str, arch_name: str | None) -> tuple[Path, str | None]:
     text = os.fspath(weights)
     if arch_name and pretrained.is_pretrained_cfg(arch_name, text):
         config = pretrained.get_pretrained_cfg(arch_name, text)
-        act = 'quick_gelu' if config.get('quick_gelu') else 'gelu'
-        return _download(arch_name, text, config), act
+        stated = 'quick_gelu' if config.get('quick_gelu') else 'gelu'
+        _check_act(act, stated, f'the tag {text!r}')
+        return _download(arch_name, text, config), stated
     path = Path(text).expanduser()
     if path.is_dir():
         for name in _FOLDER_FILES:
@@ -193,12 +193,12 @@ def _read(path: Path) -> _File:
         head = stream.read(16)
     if zipfile.is_zipfile(path) and _is_torchscript(path):
         return _read_torchscript(path)
-    # Safetensors: the length of the header, then the header, in JSON.
-    if head[8:9] == b'{' or (path.suffix == '.safetensors'
-                             and head[:2] not in (b'PK', b'\x80\x02')
-                             and not head.lstrip().startswith(b'<')
-                             and head):
+    if head[8:9] == b'{':  # after the length of the header, in JSON
         return _File(_read_safetensors(path), path, None, '')
+    if path.suffix == '.safetensors':
+        # torch.load would go by the name and ask safetensors.
+        raise CheckpointError(explain(str(path), ValueError(
+            'no header of safetensors')))
     content = read_checkpoint(path, map_location='cpu')
     return _File(_tensors_of(content, path), path, *_act_in_meta(content))
 
