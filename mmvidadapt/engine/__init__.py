@@ -2,5 +2,6 @@
 
 from .hooks import SampleGuardHook
 from .optim import TrainableParamsConstructor
+from .schedulers import WarmupCosineLR
 
-__all__ = ['SampleGuardHook', 'TrainableParamsConstructor']
+__all__ = ['SampleGuardHook', 'TrainableParamsConstructor', 'WarmupCosineLR']

@@ -1,0 +1,166 @@
+"""Learning rate: linear warm-up and a cosine that runs beneath it."""
+
+import math
+from typing import Any
+
+from mmaction.registry import PARAM_SCHEDULERS
+from mmengine.optim import _ParamScheduler
+
+__all__ = ['WarmupCosineLR']
+
+# MMEngine's value of ``end`` for a scheduler that never ends.
+INF = int(1e9)
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmupCosineLR(_ParamScheduler):
+    r"""Linear warm-up, then a cosine counted from step 0 or from its end.
+
+    With base value :math:`\eta`, floor :math:`\eta_{min}`, :math:`W` steps
+    of warm-up and :math:`S` steps in all:
+
+    .. math::
+        \eta_s = \begin{cases}
+        \eta_0 + (\eta - \eta_0) \, s / W & s < W \\
+        \eta_{min} + \frac{1}{2} (\eta - \eta_{min})
+        (1 + \cos(\pi \, (s - o) / (S - o))) & s \ge W
+        \end{cases}
+
+    where the offset :math:`o` is 0, so that the cosine has already come down
+    a little when the warm-up ends (the schedule of X-CLIP's family, which
+    InTI, MoTE and MSTA train by), or :math:`W`
+    (``cosine_from='warmup_end'``, the schedule of UniFormerV2).
+
+    Of MMEngine's pairs, ``LinearLR`` cannot start from 0, arrives one step
+    early, and is followed by a cosine that starts from the full value. The
+    values here are computed from the step, not from the step before, so that
+    nothing is lost on resuming. Steps are what MMEngine counts: with
+    gradient accumulation, iterations and not updates.
+
+    Args:
+        optimizer (OptimWrapper | Optimizer): Whose learning rate is set.
+        warmup (int | float): Length of the warm-up, in epochs if
+            ``by_epoch``, else in iterations. Defaults to 0.
+        start_factor (float): The warm-up starts from this share of the base
+            value. Defaults to 0.0.
+        start_lr (float, optional): The warm-up starts from this value
+            instead.
+        eta_min (float, optional): Value at the end.
+        eta_min_ratio (float, optional): Value at the end as a share of the
+            base value. Defaults to 0.0 if ``eta_min`` is not given either.
+        cosine_from (str): ``'start'`` or ``'warmup_end'``. Defaults to
+            ``'start'``.
+        begin (int): First step. Defaults to 0.
+        end (int): Step after the last; the runner gives the length of the
+            training. Together with ``begin`` it is :math:`S`.
+        last_step (int): As in MMEngine. Defaults to -1.
+        by_epoch (bool): Whether a step is an epoch. The published schedules
+            are stepped by iteration: leave it ``True``, give the lengths in
+            epochs and set ``convert_to_iter_based=True`` in the config.
+            Defaults to True.
+        verbose (bool): Whether to log every value. Defaults to False.
+
+    Raises:
+        ValueError: If the end is not known, the warm-up does not fit, both
+            forms of a value are given, or ``cosine_from`` is unknown.
+    """
+
+    def __init__(self,
+                 optimizer: Any,
+                 warmup: int | float = 0,
+                 start_factor: float = 0.0,
+                 start_lr: float | None = None,
+                 eta_min: float | None = None,
+                 eta_min_ratio: float | None = None,
+                 cosine_from: str = 'start',
+                 begin: int = 0,
+                 end: int = INF,
+                 last_step: int = -1,
+                 by_epoch: bool = True,
+                 verbose: bool = False) -> None:
+        if end >= INF:
+            raise ValueError(
+                'WarmupCosineLR does not know where the cosine ends: give '
+                'end, the length of the training.')
+        if not 0 <= warmup < end - begin:
+            raise ValueError(
+                f'warmup is {warmup}, but the schedule has {end - begin} '
+                'steps: make it shorter, or the training longer.')
+        if start_lr is not None and start_factor:
+            raise ValueError(
+                f'start_lr={start_lr} and start_factor={start_factor} both '
+                'say where the warm-up starts: give one of them.')
+        if eta_min is not None and eta_min_ratio is not None:
+            raise ValueError(
+                f'eta_min={eta_min} and eta_min_ratio={eta_min_ratio} both '
+                'say where the cosine ends: give one of them.')
+        if cosine_from not in ('start', 'warmup_end'):
+            raise ValueError(
+                f"cosine_from is {cosine_from!r}: choose 'start' or "
+                "'warmup_end'.")
+        self.warmup = warmup
+        self.total = end - begin
+        self.start_factor = start_factor
+        self.start_lr = start_lr
+        self.eta_min = eta_min
+        self.eta_min_ratio = eta_min_ratio
+        self.cosine_from = cosine_from
+        super().__init__(
+            optimizer, 'lr', begin=begin, end=end, last_step=last_step,
+            by_epoch=by_epoch, verbose=verbose)
+
+    @classmethod
+    def build_iter_from_epoch(cls,
+                              *args: Any,
+                              warmup: int | float = 0,
+                              begin: int = 0,
+                              end: int = INF,
+                              by_epoch: bool = True,
+                              epoch_length: int | None = None,
+                              **kwargs: Any) -> 'WarmupCosineLR':
+        """Build a schedule by iteration from lengths in epochs.
+
+        Args:
+            args (Any): Passed on.
+            warmup (int | float): In epochs.
+            begin (int): In epochs.
+            end (int): In epochs.
+            by_epoch (bool): Must be true.
+            epoch_length (int): Iterations of an epoch; the runner gives it.
+            kwargs (Any): Passed on.
+
+        Returns:
+            WarmupCosineLR: Stepped by iteration.
+
+        Raises:
+            ValueError: If ``by_epoch`` is false or ``epoch_length`` missing.
+        """
+        if not by_epoch or not epoch_length:
+            raise ValueError(
+                f'convert_to_iter_based with by_epoch={by_epoch} and '
+                f'epoch_length={epoch_length}: it converts epochs, set '
+                'by_epoch=True and let the runner give epoch_length.')
+        if end < INF:
+            end = int(end * epoch_length)
+        return cls(*args, warmup=int(warmup * epoch_length),
+                   begin=int(begin * epoch_length), end=end, by_epoch=False,
+                   **kwargs)
+
+    def _get_value(self) -> list[float]:
+        """Value of each parameter group at ``last_step``."""
+        return [self._value(base) for base in self.base_values]
+
+    def _value(self, base: float) -> float:
+        """Value at ``last_step`` of a group whose base value is ``base``."""
+        step = self.last_step
+        if step < self.warmup:
+            start = base * self.start_factor
+            if self.start_lr is not None:
+                start = self.start_lr
+            return start + (base - start) * step / self.warmup
+        floor = base * (self.eta_min_ratio or 0.0)
+        if self.eta_min is not None:
+            floor = self.eta_min
+        offset = self.warmup if self.cosine_from == 'warmup_end' else 0
+        part = (step - offset) / (self.total - offset)
+        return floor + 0.5 * (base - floor) * (1 + math.cos(math.pi * part))
