@@ -171,6 +171,7 @@ def test_torchvision_with_operators_is_left_alone(imagined_torchvision):
     torchvision = importlib.import_module('torchvision')
     assert torchvision.DONE
     assert torchvision._meta_registrations.REGISTERED
+    assert not torchvision_ops.needed()
 
 
 def test_another_failure_of_torchvision_is_not_hidden(imagined_torchvision):
@@ -358,6 +359,11 @@ def test_mmcv_mmcv_lite_and_the_fork_are_accepted(stack, name, version):
 def test_the_forks_of_both_mmcv_and_mmengine_are_accepted(stack):
     stack(torch='2.13.0', mmaction2='1.2.0', onedl_mmcv='2.3.6',
           onedl_mmengine='0.10.12')
+    assert not requirements.unmet()
+
+
+def test_a_fork_installed_over_a_newer_mmcv_is_accepted(stack):
+    stack(**REST, mmcv='2.2.0', onedl_mmcv='2.3.6')
     assert not requirements.unmet()
 
 
