@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -132,8 +131,7 @@ def test_rebuilt_wheel_forgets_a_deleted_config(tmp_path: Path) -> None:
 
 def test_sdist_builds_the_same_wheel(
         sdist: Path, wheel: Path, tmp_path: Path) -> None:
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter='data')
+    shutil.unpack_archive(sdist, tmp_path)
     unpacked, = tmp_path.iterdir()
     for name in ('LICENSE', 'CHANGELOG.md', 'tests/conftest.py',
                  'requirements/pinned.txt', 'setup.cfg'):

@@ -78,7 +78,7 @@ class Sandbox:
         self.log.write_text('')
         return subprocess.run(
             ['bash', str(self.root / script), *args], cwd=self.elsewhere,
-            capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, input='not for a script\n',
             env={'PATH': f'{self.bin}:/usr/bin:/bin', 'HOME': os.devnull,
                  'FAKE_LOG': str(self.log), **env})
 
