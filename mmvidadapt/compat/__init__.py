@@ -10,9 +10,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from . import (annotation_lists, checkpoints, cpu_distributed,
-               installed_packages, localizers, mixed_precision, numpy_names,
-               opencv, requirements, saving, torchvision_ops)
+from . import (
+    annotation_lists,
+    checkpoints,
+    cpu_distributed,
+    installed_packages,
+    localizers,
+    mixed_precision,
+    numpy_names,
+    opencv,
+    requirements,
+    saving,
+    torchvision_ops,
+)
 from .importing import replace_everywhere, when_imported
 
 __all__ = ['MENDS', 'Mend', 'apply', 'replace_everywhere', 'when_imported']
