@@ -5,20 +5,20 @@ import argparse
 import os
 import os.path as osp
 
-import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
-
 import torch
 
+import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis.cli import load_config, make_parser, run_tool
 from mmvidadapt.compat.checkpoints import CheckpointError, read_checkpoint
-from mmvidadapt.models.adapters.uniformerv2_weights import \
-    convert_uniformerv2_checkpoint
+from mmvidadapt.models.adapters.uniformerv2_weights import (
+    convert_uniformerv2_checkpoint,
+)
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
-        'Rename and reshape the weights of MMAction2\'s UniFormerV2 for '
+        "Rename and reshape the weights of MMAction2's UniFormerV2 for "
         'CLIPViT with\nLocalMHRA and GlobalUniBlock. Every weight is '
         'converted, or nothing is written.',
         'python tools/convert_uniformerv2.py uniformerv2.pth ours.pth '

@@ -9,11 +9,11 @@ from typing import Optional, Sequence
 
 import torch
 import torch.nn.functional as F
+from mmaction.registry import MODELS
 from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from ..clip.block import QuickGELU
 from ..clip.layout import TokenLayout
 from .base import Adapter

@@ -9,10 +9,10 @@ the attention, one before the MLP.
 from typing import Tuple
 
 import torch.nn.functional as F
+from mmaction.registry import MODELS
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from ..clip.layout import TokenLayout
 from .base import Adapter
 from .depthwise import depthwise_temporal_conv

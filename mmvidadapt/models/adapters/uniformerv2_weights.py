@@ -134,7 +134,7 @@ def _check_complete(state_dict: Mapping[str, Tensor]) -> None:
                'transformer.balance'} - set(state_dict)
     if missing:
         raise ValueError(
-            f'these are no weights of MMAction2\'s UniFormerV2, '
+            "these are no weights of MMAction2's UniFormerV2, "
             f'{sorted(missing)[0]} is missing: pass its state dict, without '
             '"backbone." before the names')
     kernel = state_dict['conv1.weight']
@@ -162,7 +162,7 @@ def _new_name(key: str, adapters: Sequence[str]) -> str:
     name = _READER_NAMES.get(key.partition('.')[2])
     if name is None:
         raise ValueError(
-            f'{key!r} is no weight of MMAction2\'s UniFormerV2: convert only '
+            f"{key!r} is no weight of MMAction2's UniFormerV2: convert only "
             'the state dict of its backbone')
     return f'adapters.{place}.{name}'
 

@@ -218,7 +218,8 @@ class _Recompute:
             norm.momentum = 0.
 
     def __exit__(self, *error: object) -> None:
-        for norm, (momentum, count) in zip(self.norms, self.before):
+        for norm, (momentum, count) in zip(
+                self.norms, self.before, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked.copy_(count)
 
@@ -260,7 +261,7 @@ class Transformer(BaseModule):
             nn.init.normal_(block.mlp.c_fc.weight, std=(2 * embed_dims)**-0.5)
             nn.init.normal_(block.mlp.c_proj.weight, std=proj_std)
 
-    def compile_blocks(self, **kwargs) -> None:
+    def compile_blocks(self, **kwargs: object) -> None:
         """Compile every block in place; names of weights do not change."""
         for block in self.resblocks:
             block.compile(**kwargs)

@@ -5,9 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvidadapt.models.adapters.depthwise import (_shifted_sum,
-                                                  depthwise_conv3d,
-                                                  depthwise_temporal_conv)
+from mmvidadapt.models.adapters.depthwise import (
+    _shifted_sum,
+    depthwise_conv3d,
+    depthwise_temporal_conv,
+)
 from mmvidadapt.models.clip import TokenLayout
 
 CHANNELS = 6

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from mmaction.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmaction.registry import MODELS
 from mmvidadapt.models.adapters import GlobalUniBlock
 from mmvidadapt.models.backbones import CLIPViT
 from mmvidadapt.models.clip import TokenLayout

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from mmaction.registry import MODELS
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from mmvidadapt.models.adapters import LocalMHRA, LocalMHRAPreBlock
 from mmvidadapt.models.backbones import CLIPViT
 from mmvidadapt.models.clip import TokenLayout

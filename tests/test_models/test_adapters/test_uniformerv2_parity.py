@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmaction.registry import MODELS
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from mmvidadapt.models.adapters.uniformerv2_weights import (
-    convert_uniformerv2_checkpoint, convert_uniformerv2_state_dict,
-    load_uniformerv2, uniformerv2_adapters)
+    convert_uniformerv2_checkpoint,
+    convert_uniformerv2_state_dict,
+    load_uniformerv2,
+    uniformerv2_adapters,
+)
 from mmvidadapt.models.backbones import CLIPViT
 from mmvidadapt.models.clip import TokenLayout
 
@@ -129,8 +132,9 @@ def test_matches_the_golden_intermediates(goldens: Path, case: str) -> None:
             value = value.transpose(0, 1)  # (1, B, C)
         elif name == 'before_final_norm':
             value = value[:, 0]
-        torch.testing.assert_close(value, expected, atol=1e-4, rtol=0,
-                                   msg=lambda text: f'{name}: {text}')
+        torch.testing.assert_close(
+            value, expected, atol=1e-4, rtol=0,
+            msg=lambda text, name=name: f'{name}: {text}')
         compared.add(name)
     # conv1 and the position encoding are compared through what follows.
     assert set(data['intermediates']) - compared == {'conv1', 'dpe0', 'dpe1'}
@@ -297,7 +301,7 @@ def test_a_temporal_patch_embedding_is_refused() -> None:
 
 
 def test_weights_of_another_model_are_refused() -> None:
-    with pytest.raises(ValueError, match='no weights of MMAction2\'s '
+    with pytest.raises(ValueError, match="no weights of MMAction2's "
                        'UniFormerV2, conv1.weight is missing: pass'):
         convert_uniformerv2_state_dict({'blocks.0.weight': torch.ones(1)})
     with pytest.raises(ValueError, match="'neck.weight' belongs to no "
