@@ -50,9 +50,11 @@ class WarmupCosineLR(_ParamScheduler):
             base value. Defaults to 0.0 if ``eta_min`` is not given either.
         cosine_from (str): ``'start'`` or ``'warmup_end'``. Defaults to
             ``'start'``.
+        T_max (int, optional): :math:`S`, counted from ``begin``; after it
+            the floor holds. Defaults to ``end - begin``.
         begin (int): First step. Defaults to 0.
-        end (int): Step after the last; the runner gives the length of the
-            training. Together with ``begin`` it is :math:`S`.
+        end (int): Step after the last. The runner gives the length of the
+            training.
         last_step (int): As in MMEngine. Defaults to -1.
         by_epoch (bool): Whether a step is an epoch. The published schedules
             are stepped by iteration: leave it ``True``, give the lengths in
@@ -73,19 +75,21 @@ class WarmupCosineLR(_ParamScheduler):
                  eta_min: float | None = None,
                  eta_min_ratio: float | None = None,
                  cosine_from: str = 'start',
+                 T_max: int | None = None,
                  begin: int = 0,
                  end: int = INF,
                  last_step: int = -1,
                  by_epoch: bool = True,
                  verbose: bool = False) -> None:
-        if end >= INF:
+        if T_max is None and end >= INF:
             raise ValueError(
                 'WarmupCosineLR does not know where the cosine ends: give '
-                'end, the length of the training.')
-        if not 0 <= warmup < end - begin:
+                'T_max or end, the length of the training.')
+        total = end - begin if T_max is None else T_max
+        if not 0 <= warmup < total:
             raise ValueError(
-                f'warmup is {warmup}, but the schedule has {end - begin} '
-                'steps: make it shorter, or the training longer.')
+                f'warmup is {warmup}, but the schedule has {total} steps: '
+                'make it shorter, or the training longer.')
         if start_lr is not None and start_factor:
             raise ValueError(
                 f'start_lr={start_lr} and start_factor={start_factor} both '
@@ -99,7 +103,7 @@ class WarmupCosineLR(_ParamScheduler):
                 f"cosine_from is {cosine_from!r}: choose 'start' or "
                 "'warmup_end'.")
         self.warmup = warmup
-        self.total = end - begin
+        self.total = total
         self.start_factor = start_factor
         self.start_lr = start_lr
         self.eta_min = eta_min
@@ -113,6 +117,7 @@ class WarmupCosineLR(_ParamScheduler):
     def build_iter_from_epoch(cls,
                               *args: Any,
                               warmup: int | float = 0,
+                              T_max: int | None = None,
                               begin: int = 0,
                               end: int = INF,
                               by_epoch: bool = True,
@@ -123,6 +128,7 @@ class WarmupCosineLR(_ParamScheduler):
         Args:
             args (Any): Passed on.
             warmup (int | float): In epochs.
+            T_max (int, optional): In epochs.
             begin (int): In epochs.
             end (int): In epochs.
             by_epoch (bool): Must be true.
@@ -142,7 +148,9 @@ class WarmupCosineLR(_ParamScheduler):
                 'by_epoch=True and let the runner give epoch_length.')
         if end < INF:
             end = int(end * epoch_length)
-        return cls(*args, warmup=int(warmup * epoch_length),
+        if T_max is not None:
+            T_max = int(T_max * epoch_length)
+        return cls(*args, warmup=int(warmup * epoch_length), T_max=T_max,
                    begin=int(begin * epoch_length), end=end, by_epoch=False,
                    **kwargs)
 
@@ -162,5 +170,5 @@ class WarmupCosineLR(_ParamScheduler):
         if self.eta_min is not None:
             floor = self.eta_min
         offset = self.warmup if self.cosine_from == 'warmup_end' else 0
-        part = (step - offset) / (self.total - offset)
+        part = min(1.0, (step - offset) / (self.total - offset))
         return floor + 0.5 * (base - floor) * (1 + math.cos(math.pi * part))

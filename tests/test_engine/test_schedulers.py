@@ -132,6 +132,14 @@ def test_it_can_begin_later():
         1 + math.cos(0.75 * math.pi))])
 
 
+def test_the_floor_holds_after_t_max():
+    optim = wrapper(1.0)
+    rates = run(build(optim, 2, T_max=2, end=4, eta_min=0.25), optim, 8)
+    assert rates[:4] == run(build(optim := wrapper(1.0), 2, end=2,
+                                  eta_min=0.25), optim, 4)
+    assert rates[4:] == [0.25] * 4
+
+
 def test_a_resumed_schedule_goes_on_as_if_it_had_not_stopped():
     whole = wrapper(1e-3)
     expected = run(build(whole, warmup=5, end=50, eta_min_ratio=0.01),
@@ -169,7 +177,7 @@ def test_accumulated_iterations_count_as_steps():
 
 
 @pytest.mark.parametrize('kwargs, message', [
-    (dict(), 'does not know where the cosine ends: give end'),
+    (dict(), 'does not know where the cosine ends: give T_max or end'),
     (dict(end=5, warmup=5), 'warmup is 65, but the schedule has 65 steps'),
     (dict(end=5, warmup=-1), 'warmup is -13, but'),
     (dict(end=5, start_lr=1e-6, start_factor=.1), 'give one of them'),

@@ -1,0 +1,228 @@
+"""Colour changes that are drawn once and hold for every frame of a clip.
+
+MMAction2's ``ColorJitter`` and MMCV's ``adjust_hue`` add a shift to unsigned
+bytes, which NumPy 2 refuses. These transforms calculate in OpenCV, which
+saturates, and which is fast on bytes.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+__all__ = ['ClipColorJitter', 'ClipGrayscale']
+
+Frames = list[np.ndarray] | np.ndarray
+
+
+def map_frames(function: Callable[[np.ndarray], np.ndarray],
+               frames: Frames) -> Frames:
+    """Apply a function to every frame.
+
+    Args:
+        function (Callable): From a frame to a frame of the same shape.
+        frames (list[np.ndarray] | np.ndarray): MMAction2's ``imgs``, a list
+            of ``(H, W, 3)`` bytes or the same stacked.
+
+    Returns:
+        list[np.ndarray] | np.ndarray: New frames, stacked if they were.
+    """
+    mapped = [function(np.ascontiguousarray(frame)) for frame in frames]
+    return np.stack(mapped) if isinstance(frames, np.ndarray) else mapped
+
+
+def _check_prob(prob: float) -> None:
+    """Refuse what is not a probability."""
+    if not 0 <= prob <= 1:
+        raise ValueError(f'prob is {prob}: give a probability from 0 to 1.')
+
+
+def _gray(frame: np.ndarray) -> np.ndarray:
+    """Luminance in three equal channels (ITU-R 601-2, as PIL has it)."""
+    return cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY),
+                        cv2.COLOR_GRAY2RGB)
+
+
+def adjust_brightness(frame: np.ndarray, factor: float) -> np.ndarray:
+    """Scale all channels; 0 is black, 1 leaves the frame as it is.
+
+    Args:
+        frame (np.ndarray): ``(H, W, 3)``, bytes, RGB.
+        factor (float): At least 0.
+
+    Returns:
+        np.ndarray: A new frame.
+    """
+    return cv2.LUT(frame, _table(np.arange(256) * factor))
+
+
+def adjust_contrast(frame: np.ndarray, factor: float) -> np.ndarray:
+    """Move all channels from or to the frame's mean luminance.
+
+    Args:
+        frame (np.ndarray): ``(H, W, 3)``, bytes, RGB.
+        factor (float): At least 0; 1 leaves the frame as it is.
+
+    Returns:
+        np.ndarray: A new frame.
+    """
+    mean = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).mean()
+    return cv2.LUT(frame, _table(np.arange(256) * factor
+                                 + (1 - factor) * mean))
+
+
+def adjust_saturation(frame: np.ndarray, factor: float) -> np.ndarray:
+    """Move every pixel from or to its own luminance.
+
+    Args:
+        frame (np.ndarray): ``(H, W, 3)``, bytes, RGB.
+        factor (float): At least 0; 0 is grey, 1 leaves the frame as it is.
+
+    Returns:
+        np.ndarray: A new frame.
+    """
+    return cv2.addWeighted(frame, factor, _gray(frame), 1 - factor, 0)
+
+
+def adjust_hue(frame: np.ndarray, shift: float) -> np.ndarray:
+    """Turn the colour circle.
+
+    Args:
+        frame (np.ndarray): ``(H, W, 3)``, bytes, RGB.
+        shift (float): In turns, from -0.5 to 0.5; 0 leaves the hues.
+
+    Returns:
+        np.ndarray: A new frame.
+    """
+    hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV_FULL)
+    turned = (np.arange(256) + round(shift * 256)) % 256
+    hue = cv2.LUT(hsv[..., 0].copy(), turned.astype(np.uint8))
+    hsv[..., 0] = hue.reshape(hsv.shape[:2])
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+
+
+def _table(values: np.ndarray) -> np.ndarray:
+    """A table of bytes out of 256 numbers, rounded and saturated."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _span(name: str, value: float | tuple[float, float], centre: float,
+          lowest: float, highest: float) -> tuple[float, float]:
+    """The range a factor is drawn from."""
+    if isinstance(value, (int, float)):
+        span = (max(lowest, centre - value), centre + value)
+        sound = value >= 0
+    else:
+        span = tuple(value)
+        sound = len(span) == 2 and span[0] <= span[1]
+    if not sound or span[0] < lowest or span[1] > highest:
+        raise ValueError(
+            f'{name} is {value}: give a number of at least 0, or a range '
+            f'(low, high) between {lowest} and {highest}.')
+    return span
+
+
+@TRANSFORMS.register_module()
+class ClipColorJitter(BaseTransform):
+    """Change brightness, contrast, saturation and hue of a clip.
+
+    Factors, order and the coin are drawn once for all frames. The operations
+    are those of PIL and torchvision. The defaults are ViFi-CLIP's recipe,
+    which InTI and MSTA train by.
+
+    Required keys: imgs. Modified keys: imgs.
+
+    Args:
+        brightness (float | tuple): A factor from ``1 - b`` to ``1 + b``, or
+            a range. Defaults to 0.4.
+        contrast (float | tuple): Likewise. Defaults to 0.4.
+        saturation (float | tuple): Likewise. Defaults to 0.2.
+        hue (float | tuple): A shift from ``-h`` to ``h`` in turns of the
+            colour circle, or a range. Defaults to 0.1.
+        prob (float): How often a clip is changed at all. Defaults to 0.8.
+
+    Raises:
+        ValueError: If a range or ``prob`` makes no sense.
+    """
+
+    def __init__(self,
+                 brightness: float | tuple[float, float] = 0.4,
+                 contrast: float | tuple[float, float] = 0.4,
+                 saturation: float | tuple[float, float] = 0.2,
+                 hue: float | tuple[float, float] = 0.1,
+                 prob: float = 0.8) -> None:
+        _check_prob(prob)
+        top = float('inf')
+        self.brightness = _span('brightness', brightness, 1.0, 0.0, top)
+        self.contrast = _span('contrast', contrast, 1.0, 0.0, top)
+        self.saturation = _span('saturation', saturation, 1.0, 0.0, top)
+        if isinstance(hue, (int, float)):
+            hue = (-hue, hue)
+        self.hue = _span('hue', hue, 0.0, -0.5, 0.5)
+        self.prob = prob
+
+    def transform(self, results: dict) -> dict:
+        """Change the colours of ``results['imgs']``.
+
+        Args:
+            results (dict): A sample of MMAction2.
+
+        Returns:
+            dict: The same with new frames.
+        """
+        if np.random.rand() >= self.prob:
+            return results
+        steps = [(adjust_brightness, np.random.uniform(*self.brightness)),
+                 (adjust_contrast, np.random.uniform(*self.contrast)),
+                 (adjust_saturation, np.random.uniform(*self.saturation)),
+                 (adjust_hue, np.random.uniform(*self.hue))]
+        steps = [steps[place] for place in np.random.permutation(4)]
+
+        def jitter(frame: np.ndarray) -> np.ndarray:
+            for adjust, amount in steps:
+                frame = adjust(frame, amount)
+            return frame
+
+        results['imgs'] = map_frames(jitter, results['imgs'])
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(brightness={self.brightness}, '
+                f'contrast={self.contrast}, saturation={self.saturation}, '
+                f'hue={self.hue}, prob={self.prob})')
+
+
+@TRANSFORMS.register_module()
+class ClipGrayscale(BaseTransform):
+    """Take the colour out of a clip, all frames or none.
+
+    Required keys: imgs. Modified keys: imgs.
+
+    Args:
+        prob (float): How often. Defaults to 0.2.
+
+    Raises:
+        ValueError: If ``prob`` is not a probability.
+    """
+
+    def __init__(self, prob: float = 0.2) -> None:
+        _check_prob(prob)
+        self.prob = prob
+
+    def transform(self, results: dict) -> dict:
+        """Turn ``results['imgs']`` grey, still in three channels.
+
+        Args:
+            results (dict): A sample of MMAction2.
+
+        Returns:
+            dict: The same with new frames.
+        """
+        if np.random.rand() < self.prob:
+            results['imgs'] = map_frames(_gray, results['imgs'])
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(prob={self.prob})'
