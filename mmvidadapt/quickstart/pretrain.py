@@ -24,10 +24,12 @@ from . import synthetic
 
 #: The towers of the quickstart; configs/quickstart states the same image
 #: tower, and loading its weights strictly keeps both in step.
-VISION = dict(embed_dims=96, num_layers=4, num_heads=4, patch_size=8,
-              image_size=56, output_dims=64)
+VISION = dict(embed_dims=64, num_layers=4, num_heads=4, patch_size=8,
+              image_size=48, output_dims=64)
 TEXT = dict(embed_dims=64, num_layers=2, num_heads=4, output_dims=64)
 ACT = 'quick_gelu'
+#: Side of a picture before it is cropped to the tower's size.
+PICTURE_SIZE = 52
 #: Mean and standard deviation of the pixels, as in configs/quickstart.
 MEAN, STD = 127.5, 60.
 _TEMPLATES = ('{}.', 'a photo of {}.', 'a picture of {}.')
@@ -76,11 +78,11 @@ def draw_pictures(count: int, seed: int) -> Tuple[Tensor, List[str]]:
         seed (int): Their seed.
 
     Returns:
-        tuple[Tensor, list[str]]: ``(count, 3, 60, 60)`` uint8 and captions;
-        60 pixels are what the video pipelines crop 56 from.
+        tuple[Tensor, list[str]]: ``(count, 3, 52, 52)`` uint8 and captions;
+        52 pixels are what the video pipelines crop 48 from.
     """
     rng = np.random.default_rng((seed, count))
-    drawn = [synthetic.render_still(rng, 60) for _ in range(count)]
+    drawn = [synthetic.render_still(rng, PICTURE_SIZE) for _ in range(count)]
     pictures = torch.from_numpy(np.stack([p for p, _ in drawn]))
     return pictures.permute(0, 3, 1, 2).contiguous(), [c for _, c in drawn]
 
@@ -119,7 +121,7 @@ class SmallCLIP(torch.nn.Module):
             torch.tensor(math.log(1 / 0.07)))
 
     def encode_image(self, pictures: Tensor) -> Tensor:
-        """Features ``(B, D)`` of pictures ``(B, 3, 56, 56)``, uint8."""
+        """Features ``(B, D)`` of pictures ``(B, 3, 48, 48)``, uint8."""
         pixels = (pictures.float() - MEAN) / STD
         tokens, layout, _ = self.visual(pixels, 1)
         return self.visual.class_features(tokens, layout)[:, 0]

@@ -61,10 +61,10 @@ CLASSES = (
     ActionClass('a balloon shrinking', 'balloon', True),
     ActionClass('a dial hand turning clockwise', 'dial'),
     ActionClass('a dial hand turning counter-clockwise', 'dial', True),
-    ActionClass('a star drifting', 'star'),
-    ActionClass('a cross drifting', 'cross'),
-    ActionClass('a triangle drifting', 'triangle'),
-    ActionClass('a ring drifting', 'ring'),
+    ActionClass('a red star drifting', 'star'),
+    ActionClass('a green cross drifting', 'cross'),
+    ActionClass('a blue triangle drifting', 'triangle'),
+    ActionClass('a yellow ring drifting', 'ring'),
 )
 
 
@@ -265,28 +265,28 @@ def _triangle_points() -> np.ndarray:
     return np.stack([np.sin(angles), -np.cos(angles)], 1)
 
 
-def _drifter(shape: str) -> Callable[[np.random.Generator], Draw]:
+def _drifter(shape: str,
+             name: str) -> Callable[[np.random.Generator], Draw]:
     """A shape on a straight way between two places, in no fixed order."""
 
     def scene(rng: np.random.Generator) -> Draw:
-        name, colour = _colour(rng)
+        colour = COLOURS[name]
         start, end = rng.uniform(.25, .75, 2), rng.uniform(.25, .75, 2)
-        radius, tilt = rng.uniform(.15, .2), rng.uniform(-.3, .3)
+        radius, tilt = rng.uniform(.17, .22), rng.uniform(-.3, .3)
         turn = np.array([[np.cos(tilt), np.sin(tilt)],
                          [-np.sin(tilt), np.cos(tilt)]])
-        edge = (0, 0, 0) if sum(colour) > 200 else (255, 255, 255)
 
         def draw(canvas: np.ndarray, u: float) -> str:
             size = canvas.shape[0]
             x, y = (start + u * (end - start)) * size
             if shape == 'ring':
-                _disc(canvas, x, y, radius * size * .8, edge,
+                _disc(canvas, x, y, radius * size * .8, (0, 0, 0),
                       int(.1 * size))
                 _disc(canvas, x, y, radius * size * .8, colour,
                       int(.07 * size))
             else:
                 points = _POINTS[shape] @ turn * radius * size
-                _polygon(canvas, points * 1.18 + (x, y), edge)
+                _polygon(canvas, points * 1.18 + (x, y), (0, 0, 0))
                 _polygon(canvas, points + (x, y), colour)
             where = _third((x / size - .25) * 2, 'on the left',
                            'in the middle', 'on the right')
@@ -304,24 +304,27 @@ SCENES: Dict[str, Callable[[np.random.Generator], Draw]] = {
     'pole': _pole,
     'balloon': _balloon,
     'dial': _dial,
-    **{shape: _drifter(shape) for shape in (*_POINTS, 'ring')},
+    'star': _drifter('star', 'red'),
+    'cross': _drifter('cross', 'green'),
+    'triangle': _drifter('triangle', 'blue'),
+    'ring': _drifter('ring', 'yellow'),
 }
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:
     """A texture larger than the canvas: soft blobs, grain and stripes."""
     side = _CANVAS + 24
-    soft = rng.uniform(70, 190, (6, 6, 1)) + rng.normal(0, 22, (6, 6, 3))
+    soft = rng.uniform(80, 175, (6, 6, 1)) + rng.normal(0, 14, (6, 6, 3))
     texture = cv2.resize(soft.astype(np.float32), (side, side),
                          interpolation=cv2.INTER_CUBIC)
-    grain = rng.normal(0, 22, (side // 6, side // 6, 1)).astype(np.float32)
+    grain = rng.normal(0, 14, (side // 6, side // 6, 1)).astype(np.float32)
     texture += cv2.resize(grain, (side, side),
                           interpolation=cv2.INTER_CUBIC)[..., None]
     direction, period = rng.uniform(0, np.pi), rng.uniform(10, 30)
     rows, cols = np.mgrid[:side, :side]
     phase = rows * np.sin(direction) + cols * np.cos(direction)
     stripes = np.sin(phase * 2 * np.pi / period)[..., None]
-    return texture + (stripes * rng.uniform(0, 16)).astype(np.float32)
+    return texture + (stripes * rng.uniform(0, 12)).astype(np.float32)
 
 
 def _paint(rng: np.random.Generator, draw: Draw, texture: np.ndarray,
@@ -403,7 +406,7 @@ def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
         fps (int): Frames per second.
 
     Raises:
-        OSError: If this build of OpenCV cannot encode mp4.
+        ValueError: If this build of OpenCV cannot encode mp4.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
@@ -411,7 +414,7 @@ def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
     writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*'mp4v'),
                              float(fps), (width, height))
     if not writer.isOpened():
-        raise OSError(
+        raise ValueError(
             f'OpenCV {cv2.__version__} cannot encode {path.name} as mp4 '
             '(codec mp4v): install opencv-contrib-python-headless, whose '
             'wheels bring the encoder')
@@ -515,7 +518,7 @@ def write_dataset(root: Path, settings: VideoSettings) -> Iterator[int]:
 
     Raises:
         FileExistsError: If the folder holds something else than a data set.
-        OSError: If OpenCV cannot encode.
+        ValueError: If OpenCV cannot encode.
     """
     if root.exists() and any(root.iterdir()):
         if not (root / 'classes.json').exists():

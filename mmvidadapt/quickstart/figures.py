@@ -1,0 +1,249 @@
+"""The quickstart's pictures: what InTI does to a clip, and how it learned."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+import matplotlib
+
+matplotlib.use('Agg')  # before pyplot: there may be no display
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from ..models.adapters.inti import InTI  # noqa: E402
+from ..models.clip.layout import TokenLayout  # noqa: E402
+
+INTI_COLOUR, NAIVE_COLOUR = '#0072B2', '#D55E00'
+COLOURS = {'InTI': INTI_COLOUR, 'naive': NAIVE_COLOUR}
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all.
+
+    Args:
+        figure (Figure): Closed afterwards.
+        path (Path): File.
+    """
+    part = path.with_name(f'.{path.name}.{os.getpid()}')
+    figure.savefig(part, dpi=130, format='png', facecolor='white')
+    plt.close(figure)
+    os.replace(part, path)
+
+
+# -- InTI's weights over the frames ----------------------------------------
+
+
+@torch.no_grad()
+def pair_weights(backbone: nn.Module, clip: Tensor) -> List[np.ndarray]:
+    """The weights that each InTI of a backbone gives to its input frames.
+
+    Args:
+        backbone (CLIPViT): With InTI among its adapters, in eval mode.
+        clip (Tensor): ``(1, 3, T, H, W)``, normalised.
+
+    Returns:
+        list[np.ndarray]: For each InTI, in the order of the blocks,
+        ``(T_in, 1+N)``: the weight of every token in its pair; the class
+        token first.
+
+    Raises:
+        ValueError: If the backbone has no InTI.
+    """
+    found: List[np.ndarray] = []
+
+    def look(module: InTI, inputs: Tuple[Tensor, TokenLayout, nn.Module],
+             ) -> None:
+        weights = module.predict_weights(inputs[0], inputs[1])
+        # (1, T/2, 1+N, 2) -> (T, 1+N)
+        found.append(weights[0].transpose(1, 2).flatten(0, 1).cpu().numpy())
+
+    handles = [m.register_forward_pre_hook(look)
+               for m in backbone.modules() if isinstance(m, InTI)]
+    if not handles:
+        raise ValueError('the model has no InTI, whose weights could be '
+                         'drawn: use a config with adapters=[dict(type='
+                         "'InTI', layers=[...])]")
+    backbone(clip)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def _weight_map(weights: np.ndarray, grid: Tuple[int, int],
+                size: Tuple[int, int]) -> np.ndarray:
+    """Patch weights ``(T, 1+N)`` as pictures ``(T, H, W)``."""
+    maps = torch.from_numpy(weights[:, 1:]).reshape(-1, 1, *grid)
+    return F.interpolate(maps, size=size, mode='nearest')[:, 0].numpy()
+
+
+def _tile(axes: Axes, picture: np.ndarray, colour: str = '0.75') -> None:
+    axes.imshow(picture)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(colour)
+
+
+def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
+                 grid: Tuple[int, int], title: str, path: Path) -> None:
+    """Frames, weights and aggregated frames of every InTI (the paper's
+    Fig. 4).
+
+    ::
+
+        frames            | 1 | 2 | 3 | 4 |     T columns
+        weights in pairs  | a | b | a | b |     colour: share of the pair
+        aggregated        |  1+2  |  3+4  |     pixels mixed by the weights
+        weights in pairs  |   a   |   b   |     next InTI
+        ...
+
+    Args:
+        frames (np.ndarray): ``(T, H, W, 3)`` RGB, uint8.
+        weights (Sequence[np.ndarray]): Of :func:`pair_weights`.
+        grid (tuple[int, int]): Patch rows and columns.
+        title (str): Headline.
+        path (Path): PNG file.
+    """
+    pictures = frames.astype(np.float32) / 255
+    count, size = len(frames), frames.shape[1:3]
+    num_rows = 1 + 2 * len(weights)
+    figure = plt.figure(figsize=(1.35 * count + 2.6, 1.5 * num_rows + 0.9),
+                        layout='constrained')
+    figure.suptitle(title, fontsize=13)
+    table = figure.add_gridspec(num_rows, count + 1,
+                                width_ratios=[1.5] + [1] * count)
+
+    def row_name(row: int, text: str) -> None:
+        axes = figure.add_subplot(table[row, 0])
+        axes.axis('off')
+        axes.text(1, .5, text, ha='right', va='center', fontsize=11)
+
+    row_name(0, f'{count} frames')
+    for t in range(count):
+        axes = figure.add_subplot(table[0, 1 + t])
+        _tile(axes, pictures[t])
+        axes.set_title(f'{t + 1}', fontsize=10)
+    image = None
+    weight_axes = []
+    for stage, found in enumerate(weights):
+        maps = _weight_map(found, grid, size)
+        width = count // len(maps)
+        row_name(1 + 2 * stage, f'InTI {stage + 1}:\nweight of each\npatch '
+                 'in its pair')
+        for t, values in enumerate(maps):
+            axes = figure.add_subplot(
+                table[1 + 2 * stage, 1 + t * width:1 + (t + 1) * width])
+            _tile(axes, pictures[t].mean(axis=-1, keepdims=True).repeat(3, 2))
+            image = axes.imshow(values, cmap='RdBu_r', vmin=0, vmax=1,
+                                alpha=.6)
+            axes.set_xlabel(f'mean {values.mean():.2f}', fontsize=9)
+            weight_axes.append(axes)
+        mixed = maps[..., None] * pictures
+        pictures = mixed[0::2] + mixed[1::2]
+        row_name(2 + 2 * stage, f'aggregated:\n{len(pictures)} frames')
+        width = count // len(pictures)
+        for t, picture in enumerate(pictures):
+            axes = figure.add_subplot(
+                table[2 + 2 * stage, 1 + t * width:1 + (t + 1) * width])
+            _tile(axes, picture)
+            axes.set_xlabel(f'frames {t * width + 1} to {(t + 1) * width}',
+                            fontsize=9)
+    bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
+                          aspect=40)
+    bar.set_label('weight in the pair: 0.5 is the plain mean, 1 takes this '
+                  'frame alone')
+    save_figure(figure, path)
+
+
+# -- how it learned --------------------------------------------------------
+
+
+@dataclass
+class History:
+    """What a training wrote to its log.
+
+    Args:
+        loss (dict[int, float]): By optimiser step.
+        seconds (dict[int, float]): Seconds of a step without the wait for
+            data, by optimiser step.
+        accuracy (dict[int, float]): On the validation clips, by epoch.
+    """
+
+    loss: Dict[int, float] = field(default_factory=dict)
+    seconds: Dict[int, float] = field(default_factory=dict)
+    accuracy: Dict[int, float] = field(default_factory=dict)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Median over the run, which forgets the start and other load."""
+        return float(np.median(list(self.seconds.values())))
+
+
+def read_history(work_dir: Path) -> History:
+    """Read the scalars that mmengine logs, resumed runs included.
+
+    Args:
+        work_dir (Path): Work folder of ``tools/train.py``.
+
+    Returns:
+        History: The curves.
+
+    Raises:
+        FileNotFoundError: If there is no log.
+    """
+    history = History()
+    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    if not logs:
+        raise FileNotFoundError(f'{work_dir} holds no training log '
+                                '(vis_data/scalars.json): train first')
+    for log in logs:
+        for line in log.read_text().splitlines():
+            entry = json.loads(line)
+            step = entry['step']
+            if 'loss' in entry:
+                history.loss[step] = entry['loss']
+                history.seconds[step] = entry['time'] - entry['data_time']
+            elif 'acc/top1' in entry:
+                history.accuracy[step] = entry['acc/top1']
+    return history
+
+
+def draw_curves(histories: Dict[str, History], order_blind: float,
+                num_classes: int, path: Path) -> None:
+    """Loss and accuracy of the models side by side.
+
+    Args:
+        histories (dict[str, History]): By name of the model.
+        order_blind (float): The best accuracy without the order of frames.
+        num_classes (int): Classes, for the accuracy of guessing.
+        path (Path): PNG file.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4),
+                                         layout='constrained')
+    for name, history in histories.items():
+        left.plot(list(history.loss), list(history.loss.values()),
+                  color=COLOURS[name], label=name, lw=1.6)
+        # Before the first step a model can only guess.
+        accuracy = {0: 1 / num_classes, **history.accuracy}
+        right.plot(list(accuracy), [100 * a for a in accuracy.values()],
+                   color=COLOURS[name], marker='o', ms=4, label=name)
+    left.set(xlabel='optimiser step', ylabel='training loss',
+             title='Loss (running mean)')
+    left.set_ylim(bottom=0)
+    right.axhline(100 * order_blind, color='0.4', ls='--', lw=1,
+                  label='best without the order of frames')
+    right.set(xlabel='epoch', ylabel='top-1 on validation clips, %',
+              title='Accuracy', ylim=(0, 103))
+    for axes in (left, right):
+        axes.grid(alpha=.3)
+        axes.legend(frameon=False)
+        axes.set_xlim(left=0)
+    save_figure(figure, path)

@@ -1,0 +1,517 @@
+#!/usr/bin/env python
+"""Train InTI and frame averaging on videos made here, and compare them."""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
+
+# What the libraries say while they load is not for a first look.
+logging.disable(logging.WARNING)
+warnings.filterwarnings('ignore', message='Fail to import')
+
+import mmvidadapt  # noqa: E402,F401  (mends the stack first)
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.dataset import Compose, pseudo_collate  # noqa: E402
+from mmengine.fileio import load  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from mmvidadapt.apis.cli import make_parser, run_tool  # noqa: E402
+from mmvidadapt.apis.complexity import config_complexity  # noqa: E402
+from mmvidadapt.quickstart import figures, pretrain, synthetic  # noqa: E402
+from mmvidadapt.quickstart.results import (  # noqa: E402
+    Accuracy, Targets, comparison, measure, missed_targets)
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = {'InTI': 'inti', 'naive': 'naive'}
+#: Where configs/quickstart look for the work folder.
+WORK_VARIABLE = 'MMVIDADAPT_QUICKSTART'
+#: The clip that is shown: one whose direction is easy to see.
+SHOWN = 'test/rail_forwards_000.mp4'
+_STEP = re.compile(r'Epoch\(train\)\s+\[\s*(\d+)\]\[\s*(\d+)/\s*(\d+)\]'
+                   r'.*?\bloss: ([\d.naif]+)')
+_TESTED = re.compile(r'Epoch\(test\)\s+\[\s*(\d+)/\s*(\d+)\]')
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is made, trained and asked for."""
+
+    videos: synthetic.VideoSettings
+    pretrain: pretrain.PretrainSettings
+    epochs: int
+    targets: Targets
+
+
+def full_budget(seed: int) -> Budget:
+    """The budget of the README's command."""
+    return Budget(synthetic.VideoSettings(seed),
+                  pretrain.PretrainSettings(seed), 10, Targets())
+
+
+def ci_budget(seed: int) -> Budget:
+    """Fewer clips and steps; the targets still tell order from none."""
+    return Budget(
+        synthetic.VideoSettings(seed, test=10),
+        pretrain.PretrainSettings(seed, steps=300), 6,
+        Targets(inti_motion=0.75, inti_flips=0.70, naive_appearance=0.90,
+                naive_off_half=0.20))
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(
+        'Make a small video data set, pretrain a small CLIP on still '
+        'pictures, train InTI\nand frame averaging with the same budget, '
+        'test both, and draw what InTI does.\nStages that are done are kept '
+        'and not repeated; a stopped training goes on.',
+        'python tools/quickstart.py --work-dir .quickstart')
+    parser.add_argument(
+        '--work-dir', default='.quickstart', metavar='FOLDER',
+        help='where everything goes; default .quickstart')
+    parser.add_argument(
+        '--ci', action='store_true',
+        help='a shorter training with lower targets, by the same code')
+    parser.add_argument('--fresh', action='store_true',
+                        help='repeat all stages')
+    parser.add_argument('--seed', type=int, default=0,
+                        help='seed of data, weights and order; default 0')
+    return parser.parse_args(argv)
+
+
+def progress(total: int, unit: str) -> tqdm:
+    """A progress bar with the time left; rare lines where nobody watches."""
+    watched = sys.stderr.isatty()
+    return tqdm(total=total, unit=f' {unit}', leave=False, ncols=78,
+                ascii=not watched, mininterval=.2 if watched else 10,
+                bar_format='      {percentage:3.0f}% |{bar}| {n_fmt}/'
+                '{total_fmt}{unit}  {remaining} left {postfix}')
+
+
+class Stages:
+    """Numbered headlines, and how long each stage took.
+
+    Args:
+        total (int): Number of stages.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.seconds: Dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Announce a stage; yields the function that tells its outcome."""
+        print(f'[{len(self.seconds) + 1}/{self.total}] {name}', flush=True)
+        start = time.perf_counter()
+        yield lambda text: print(f'      {text}', flush=True)
+        self.seconds[name] = time.perf_counter() - start
+
+
+def check_system(folder: Path) -> str:
+    """Write a video with OpenCV and read it with decord.
+
+    Args:
+        folder (Path): Where to try it.
+
+    Returns:
+        str: What was found.
+
+    Raises:
+        ValueError: If one of them cannot, with what to install.
+    """
+    try:
+        import cv2
+        import decord
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ValueError(
+            f'{str(error).splitlines()[0]}: install requirements/pinned.txt, '
+            'whose builds of OpenCV and decord need no system libraries'
+        ) from error
+    path = folder / 'check.mp4'
+    frames = np.zeros((8, 64, 64, 3), np.uint8)
+    frames[4:] = 200
+    synthetic.write_video(path, frames, 8)
+    try:
+        reader = decord.VideoReader(str(path))
+        read = reader.get_batch([0, len(reader) - 1]).asnumpy()
+    except decord.DECORDError as error:
+        raise ValueError(
+            f'decord {decord.__version__} cannot read the mp4 that OpenCV '
+            f'{cv2.__version__} writes: install the versions of '
+            'requirements/pinned.txt') from error
+    path.unlink()
+    if len(reader) != 8 or read[0].mean() > 30 or read[1].mean() < 170:
+        raise ValueError(
+            f'decord {decord.__version__} reads other frames than OpenCV '
+            f'{cv2.__version__} wrote: install the versions of '
+            'requirements/pinned.txt')
+    return (f'OpenCV {cv2.__version__} writes mp4, decord '
+            f'{decord.__version__} reads it; torch {torch.__version__} on '
+            + (torch.cuda.get_device_name() if torch.cuda.is_available()
+               else f'{os.cpu_count()} CPU cores'))
+
+
+def make_data(root: Path, settings: synthetic.VideoSettings) -> bool:
+    """Write the data set unless it is there; whether it was."""
+    if synthetic.is_complete(root, settings):
+        return True
+    with progress(settings.num_clips, 'videos') as bar:
+        for count in synthetic.write_dataset(root, settings):
+            bar.update(count)
+    return False
+
+
+def make_clip(path: Path, settings: pretrain.PretrainSettings) -> dict:
+    """Pretrain the small CLIP unless it is there.
+
+    Args:
+        path (Path): Weights file.
+        settings (PretrainSettings): Budget and seed.
+
+    Returns:
+        dict: ``key``, ``caption_accuracy`` and whether it was ``cached``.
+    """
+    facts_path = path.with_suffix('.json')
+    key = pretrain.pretrain_key(settings)
+    if path.exists() and facts_path.exists():
+        facts = json.loads(facts_path.read_text())
+        if facts['key'] == key:
+            return dict(facts, cached=True)
+    facts_path.unlink(missing_ok=True)
+    with progress(settings.steps, 'steps') as bar:
+
+        def report(step: pretrain.Report) -> None:
+            bar.set_postfix_str(f'loss {step.loss:.2f}', refresh=False)
+            bar.update()
+
+        model = pretrain.pretrain(settings, report)
+    pretrain.save_weights(model, path)
+    facts = dict(key=key, caption_accuracy=pretrain.caption_accuracy(
+        model, settings.seed))
+    write_json(facts_path, facts)
+    return dict(facts, cached=False)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON, whole or not at all."""
+    part = path.with_name(f'.{path.name}')
+    part.write_text(json.dumps(content, indent=2) + '\n')
+    os.replace(part, path)
+
+
+def run_script(command: Sequence[str], log: Path, work: Path,
+               follow: Callable[[str], None]) -> None:
+    """Run one of the tools, its output in a file.
+
+    Args:
+        command (Sequence[str]): Script below the repository and its options.
+        log (Path): Where its output goes.
+        work (Path): Work folder, for the configs.
+        follow (Callable[[str], None]): Sees every line.
+
+    Raises:
+        ValueError: If the script fails; the message ends with its last line.
+    """
+    env = dict(os.environ, PYTHONUNBUFFERED='1')
+    env[WORK_VARIABLE] = str(work)
+    env['PYTHONPATH'] = os.pathsep.join(
+        [str(ROOT), *filter(None, [env.get('PYTHONPATH')])])
+    lines: List[str] = []
+    with open(log, 'w') as output, subprocess.Popen(
+        [sys.executable, str(ROOT / command[0]), *command[1:]], env=env,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True) as process:
+        try:
+            for line in process.stdout:
+                output.write(line)
+                lines = [*lines[-20:], line.strip()]
+                follow(line)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        last = [line for line in lines if line] or ['no output']
+        raise ValueError(f'{command[0]} stopped with status '
+                         f'{process.returncode} ({last[-1]}): see {log}')
+
+
+def config_path(name: str) -> Path:
+    """Config file of a model."""
+    return ROOT / 'configs' / 'quickstart' / f'{MODELS[name]}.py'
+
+
+def train_options(epochs: int, seed: int) -> List[str]:
+    """Options of ``tools/train.py`` for a number of epochs."""
+    return [
+        '--seed', str(seed), '--cfg-options',
+        f'train_cfg.max_epochs={epochs}',
+        f'param_scheduler.1.T_max={epochs - 1}',
+        f'param_scheduler.1.end={epochs}'
+    ]
+
+
+def train(name: str, work: Path, budget: Budget) -> bool:
+    """Train a model through ``tools/train.py`` unless that is done.
+
+    Args:
+        name (str): Key of :data:`MODELS`.
+        work (Path): Work folder.
+        budget (Budget): Epochs and what the data and weights depend on.
+
+    Returns:
+        bool: Whether it was done before.
+    """
+    folder = work / MODELS[name]
+    options = train_options(budget.epochs, budget.videos.seed)
+    key = hashlib.sha256('\n'.join([
+        Config.fromfile(config_path(name)).pretty_text,
+        synthetic.data_key(budget.videos),
+        pretrain.pretrain_key(budget.pretrain), *options
+    ]).encode()).hexdigest()[:16]
+    stamp = folder / 'key.txt'
+    if stamp.exists() and stamp.read_text() == key:
+        if (folder / f'epoch_{budget.epochs}.pth').exists():
+            return True
+        options = ['--resume', *options]
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        stamp.write_text(key)
+    with progress(budget.epochs, 'epochs') as bar:
+
+        def follow(line: str) -> None:
+            found = _STEP.search(line)
+            if found:
+                epoch, step, steps = map(int, found.groups()[:3])
+                bar.total = budget.epochs * steps
+                bar.unit = ' steps'
+                bar.set_postfix_str(f'loss {found[4]}', refresh=False)
+                bar.update((epoch - 1) * steps + step - bar.n)
+
+        run_script(['tools/train.py', str(config_path(name)), '--work-dir',
+                    str(folder), *options], folder / 'train.log', work,
+                   follow)
+    return False
+
+
+def test(name: str, work: Path, checkpoint: Path, split: str) -> np.ndarray:
+    """Scores of a split, through ``tools/test.py --dump``.
+
+    Args:
+        name (str): Key of :data:`MODELS`.
+        work (Path): Work folder.
+        checkpoint (Path): Checkpoint.
+        split (str): Name of a list of the data set.
+
+    Returns:
+        np.ndarray: ``(N, K)`` in the order of the list.
+    """
+    folder = work / MODELS[name]
+    dump = folder / f'{split}.pkl'
+    with progress(1, 'batches') as bar:
+
+        def follow(line: str) -> None:
+            found = _TESTED.search(line)
+            if found:
+                bar.total = int(found[2])
+                bar.update(int(found[1]) - bar.n)
+
+        run_script([
+            'tools/test.py', str(config_path(name)), str(checkpoint),
+            '--work-dir', str(folder / 'test'), '--dump', str(dump),
+            '--cfg-options', 'test_dataloader.dataset.ann_file='
+            + str(work / 'data' / f'{split}.txt')
+        ], folder / f'{split}.log', work, follow)
+    # A pickle, but one that was written a moment ago, by us.
+    return np.stack([np.asarray(sample['pred_score'])
+                     for sample in load(dump)])
+
+
+def labels_of(work: Path, split: str) -> np.ndarray:
+    """Labels of a list, in its order."""
+    lines = (work / 'data' / f'{split}.txt').read_text().splitlines()
+    return np.array([int(line.rsplit(' ', 1)[1]) for line in lines])
+
+
+def infer(work: Path, checkpoint: Path, videos: Sequence[Path]) -> List[str]:
+    """What MMAction2's inferencer says about videos.
+
+    Args:
+        work (Path): Work folder.
+        checkpoint (Path): Of InTI.
+        videos (Sequence[Path]): Video files.
+
+    Returns:
+        list[str]: For each video, its best class and the score.
+    """
+    from mmaction.apis.inferencers import MMAction2Inferencer
+    names = [c.text for c in synthetic.CLASSES]
+    with contextlib.redirect_stdout(io.StringIO()):
+        inferencer = MMAction2Inferencer(
+            rec=str(config_path('InTI')), rec_weights=str(checkpoint),
+            device='cpu', label_file=str(work / 'data' / 'labels.txt'))
+        found = [inferencer(str(video))['predictions'][0]
+                 for video in videos]
+    texts = []
+    for prediction in found:
+        label = int(prediction['rec_labels'][0][0])
+        score = max(prediction['rec_scores'][0])
+        texts.append(f'{names[label]} ({100 * score:.0f} %)')
+    return texts
+
+
+def draw_clip(work: Path, checkpoint: Path, path: Path) -> None:
+    """Draw what InTI does to one clip.
+
+    Args:
+        work (Path): Work folder.
+        checkpoint (Path): Of InTI.
+        path (Path): PNG file.
+    """
+    from mmaction.apis import init_recognizer
+    with contextlib.redirect_stdout(io.StringIO()):
+        model = init_recognizer(str(config_path('InTI')), str(checkpoint),
+                                device='cpu')
+    init_default_scope('mmaction')
+    data = pseudo_collate([Compose(model.cfg.test_pipeline)(dict(
+        filename=str(work / 'data' / SHOWN), label=-1, start_index=0,
+        modality='RGB'))])
+    clip = data['inputs'][0][0]  # (3, T, H, W), pixels
+    inputs = model.data_preprocessor(data)['inputs'].flatten(0, 1)
+    weights = figures.pair_weights(model.backbone, inputs)
+    figures.draw_weights(
+        clip.permute(1, 2, 3, 0).numpy().astype(np.uint8), weights,
+        model.backbone.encoder.arch.grid_size,
+        f'What InTI keeps of "{synthetic.CLASSES[0].text}"', path)
+
+
+def prepare_folder(work: Path, fresh: bool) -> None:
+    """Make the work folder; with ``fresh``, empty what is ours in it."""
+    if fresh:
+        for name in ('data', 'clip', *MODELS.values()):
+            shutil.rmtree(work / name, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run all stages; the exit status says whether the targets were met."""
+    start = time.perf_counter()
+    budget = (ci_budget if args.ci else full_budget)(args.seed)
+    work = Path(args.work_dir).resolve()
+    os.environ[WORK_VARIABLE] = str(work)
+    prepare_folder(work, args.fresh)
+    classes = synthetic.CLASSES
+    reverse = synthetic.reverse_labels()
+    pairs = synthetic.motion_pairs()
+    print('InTI or frame averaging: which of them sees the order of frames?\n'
+          f'Everything goes to {work}\n')
+    stages = Stages(6)
+
+    with stages('Check this machine') as say:
+        say(check_system(work))
+
+    with stages('Make videos: moving shapes, as mp4 files') as say:
+        cached = make_data(work / 'data', budget.videos)
+        say(f'{budget.videos.num_clips} videos of {len(classes)} classes'
+            + (', made before' if cached else ''))
+        say(f'{2 * len(pairs)} classes are pairs of reversed motions, such '
+            f'as\n      "{classes[pairs[0][0]].text}" and\n'
+            f'      "{classes[pairs[0][1]].text}":\n'
+            '      no single frame tells which of the two it is')
+
+    weights = work / 'clip' / 'small_clip.pt'
+    with stages('Pretrain a small CLIP on still pictures with captions'
+                ) as say:
+        clip = make_clip(weights, budget.pretrain)
+        say(f'finds the caption of {100 * clip["caption_accuracy"]:.0f} % '
+            'of unseen pictures'
+            + (', trained before' if clip['cached'] else ''))
+
+    checkpoints, histories = {}, {}
+    with stages(f'Train both models from it, {budget.epochs} epochs each '
+                '(tools/train.py)') as say:
+        for name in MODELS:
+            cached = train(name, work, budget)
+            folder = work / MODELS[name]
+            checkpoints[name] = folder / f'epoch_{budget.epochs}.pth'
+            histories[name] = figures.read_history(folder)
+            last = list(histories[name].accuracy.values())[-1]
+            say(f'{name + ":":6} {100 * last:.0f} % of the validation clips'
+                + (', trained before' if cached else ''))
+
+    accuracies: Dict[str, Accuracy] = {}
+    with stages('Test both, forwards and backwards (tools/test.py)') as say:
+        for name in MODELS:
+            scores = {split: test(name, work, checkpoints[name], split)
+                      for split in ('test', synthetic.REVERSED)}
+            accuracies[name] = measure(
+                scores['test'], labels_of(work, 'test'),
+                scores[synthetic.REVERSED], reverse,
+                [c.text for c in classes])
+        say(f'{len(labels_of(work, "test"))} clips, '
+            f'{accuracies["InTI"].motion_clips} of them also played '
+            'backwards')
+
+    weight_png, curve_png = work / 'inti_weights.png', work / 'curves.png'
+    with stages('Look at one video (MMAction2\'s inferencer), draw figures'
+                ) as say:
+        shown = work / 'data' / SHOWN
+        back = work / 'data' / SHOWN.replace('test/',
+                                             f'{synthetic.REVERSED}/')
+        seen = infer(work, checkpoints['InTI'], [shown, back])
+        say(f'{SHOWN}:\n      {seen[0]}')
+        say(f'the same, backwards:\n      {seen[1]}')
+        draw_clip(work, checkpoints['InTI'], weight_png)
+        blind = 1 - len(pairs) / len(classes)
+        figures.draw_curves(histories, blind, len(classes), curve_png)
+
+    rows, macs = [], {}
+    for name in MODELS:
+        cfg = Config.fromfile(config_path(name))
+        macs[name] = config_complexity(cfg).total.all_macs
+        rows.append((name, accuracies[name], macs[name],
+                     histories[name].seconds_per_step))
+    print('\n' + comparison(rows) + '\n')
+    print('motion: pairs of reversed motions. within pairs: lowest and '
+          'highest pair, forwards\nand backwards, where guessing gives 50. '
+          'reversed: motion clips whose label turns\ninto its reverse when '
+          'the clip is played backwards.\n')
+    missed = missed_targets(accuracies['InTI'], accuracies['naive'],
+                            budget.targets)
+    seconds = time.perf_counter() - start
+    write_json(work / 'summary.json', dict(
+        ci=args.ci, seed=args.seed, seconds=seconds,
+        stage_seconds=stages.seconds, budget=asdict(budget), clip=clip,
+        models={name: dict(
+            accuracy=asdict(accuracies[name]), macs=macs[name],
+            seconds_per_step=histories[name].seconds_per_step,
+            checkpoint=str(checkpoints[name])) for name in MODELS},
+        inference=seen, figures=[str(weight_png), str(curve_png)],
+        missed_targets=missed))
+    for path in (weight_png, curve_png, work / 'summary.json'):
+        print(f'wrote {path}')
+    print(f'{seconds / 60:.1f} minutes')
+    for sentence in missed:
+        sys.stderr.write(f'error: {sentence}.\n')
+    return 1 if missed else 0
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())
