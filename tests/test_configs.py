@@ -46,7 +46,9 @@ def test_model_runs_forward_and_backward(path: str) -> None:
     model.eval()
     batch = dict(inputs=list(frames), data_samples=samples)
     data = model.data_preprocessor(batch, training=False)
-    scores = torch.stack([s.pred_score for s in model(**data, mode='predict')])
+    with torch.no_grad():
+        found = model(**data, mode='predict')
+    scores = torch.stack([s.pred_score for s in found])
     assert scores.shape == (2, cfg.model.cls_head.num_classes)
     assert scores.sum(dim=1) == pytest.approx(1, abs=1e-4)
 

@@ -15,5 +15,4 @@ model = dict(
         type='ActionDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
-        format_shape='NCTHW'),
-    test_cfg=dict(max_testing_views=4))
+        format_shape='NCTHW'))

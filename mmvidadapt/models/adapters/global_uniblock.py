@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..clip.block import QuickGELU
 from ..clip.layout import TokenLayout
+from ..precision import no_autocast
 from .base import Adapter
 from .depthwise import depthwise_conv3d
 
@@ -91,8 +92,7 @@ class _CrossAttention(nn.Module):
                        norm: nn.LayerNorm) -> Tensor:
         # In float32 under autocast too: what is left reads the tokens twice
         # and computes next to nothing, so precision is free.
-        device = 'cpu' if tokens.is_meta else tokens.device.type
-        with torch.autocast(device, enabled=False):
+        with no_autocast(tokens):
             w_q, w_k, w_v = self.in_proj_weight.float().chunk(3)
             b_q, _, b_v = self.in_proj_bias.float().chunk(3)
             heads = (self.num_heads, -1)

@@ -6,10 +6,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
+from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from ..clip.layout import TokenLayout
+from ..precision import no_autocast
 from .depthwise import depthwise_conv3d
 from .frame_pairs import FramePairs
 
@@ -37,13 +38,13 @@ def _init_depthwise(conv: nn.Module) -> None:
 
 def _normalise(x: Tensor) -> Tensor:
     """LayerNorm without affine; half precision in gives half out."""
-    with torch.autocast(x.device.type, enabled=False):
+    with no_autocast(x):
         return F.layer_norm(x, x.shape[-1:])
 
 
 def _for_matmul(x: Tensor) -> Tensor:
     """Cast once to the type that autocast would cast to at every use."""
-    if torch.is_autocast_enabled(x.device.type):
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
         return x.to(torch.get_autocast_dtype(x.device.type))
     return x
 
