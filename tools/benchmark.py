@@ -13,15 +13,14 @@ from datetime import date
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
-
 import torch
+from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 from mmengine.utils import track_iter_progress
 from torch import nn
 
-from mmaction.registry import MODELS
+import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis.cli import load_config, make_parser, run_tool
 from mmvidadapt.apis.complexity import config_complexity, count_complexity
 
@@ -34,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(
         'Measure the forward pass and the training step of several models,\n'
         'in one process and in turns, and compare time with MACs. Without\n'
-        'configs: naive, InTI_3,5 / 5,7 / 7,9, InTI^temp and MMAction2\'s '
+        "configs: naive, InTI_3,5 / 5,7 / 7,9, InTI^temp and MMAction2's "
         'UniFormerV2.',
         'python tools/benchmark.py --frames 16 --modes forward '
         '--out benchmark')
@@ -44,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--arch', choices=['vitb', 'vitl'], default='vitb',
                         help='size of the models compared by default')
     parser.add_argument('--frames', type=int,
-                        help='frames of a clip; default: the config\'s')
+                        help="frames of a clip; default: the config's")
     parser.add_argument('--batch', type=int, default=1, help='clips')
     parser.add_argument('--modes', nargs='+', choices=['forward', 'train'],
                         default=['forward', 'train'])
@@ -57,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--warmup', type=int, default=2,
                         help='runs of each model before the first measurement')
     parser.add_argument('--threads', type=int,
-                        help='CPU threads; default: torch\'s choice')
+                        help="CPU threads; default: torch's choice")
     parser.add_argument('--out', default='benchmark', metavar='PREFIX',
                         help='write PREFIX.json and PREFIX.png')
     return parser.parse_args()

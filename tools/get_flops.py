@@ -5,12 +5,15 @@ import argparse
 import json
 from typing import List
 
-import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
-
 from mmengine.registry import init_default_scope
 
-from mmvidadapt.apis.cli import (add_config_options, load_config, make_parser,
-                                 run_tool)
+import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
+from mmvidadapt.apis.cli import (
+    add_config_options,
+    load_config,
+    make_parser,
+    run_tool,
+)
 from mmvidadapt.apis.complexity import Complexity, Cost, config_complexity
 
 

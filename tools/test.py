@@ -3,14 +3,17 @@
 
 import argparse
 
-import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
-
+from mmaction.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmaction.registry import RUNNERS
-from mmvidadapt.apis.cli import (add_run_options, make_parser, prepare_run,
-                                 run_tool)
+import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
+from mmvidadapt.apis.cli import (
+    add_run_options,
+    make_parser,
+    prepare_run,
+    run_tool,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,7 +53,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         if hook is None:
             raise ValueError('--show and --show-dir need default_hooks.'
                              'visualization in the config: add '
-                             'dict(type=\'VisualizationHook\')')
+                             "dict(type='VisualizationHook')")
         hook.update(enable=True, show=args.show, out_dir=args.show_dir,
                     interval=args.interval, wait_time=args.wait_time)
     if args.dump is not None:

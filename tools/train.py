@@ -3,14 +3,17 @@
 
 import argparse
 
-import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
-
+from mmaction.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmaction.registry import RUNNERS
-from mmvidadapt.apis.cli import (add_run_options, make_parser, prepare_run,
-                                 run_tool)
+import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
+from mmvidadapt.apis.cli import (
+    add_run_options,
+    make_parser,
+    prepare_run,
+    run_tool,
+)
 
 
 def parse_args() -> argparse.Namespace:

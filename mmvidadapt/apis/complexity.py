@@ -13,14 +13,13 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
+from mmaction.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-
-from mmaction.registry import MODELS, TRANSFORMS
 
 #: Operations per element of a LayerNorm (the rule of fvcore, which the
 #: figures of the InTI paper follow).

@@ -5,10 +5,9 @@ from typing import List, Optional, Sequence, Union
 
 import numpy as np
 from mmaction.datasets import BaseActionDataset
+from mmaction.registry import DATASETS, TRANSFORMS
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
-
-from mmaction.registry import DATASETS, TRANSFORMS
 
 #: Frames, height and width of a generated video.
 VIDEO_SHAPE = (64, 256, 340)

@@ -11,8 +11,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from toy_videos import cut, index_first, write_video
 
-from mmvidadapt.datasets import (BrokenVideoError, find_damage,
-                                 guard_reading)
+from mmvidadapt.datasets import BrokenVideoError, find_damage, guard_reading
 from mmvidadapt.datasets.broken_video import ReadGuard
 
 DECODERS = ('Decord', 'OpenCV', 'PyAV')

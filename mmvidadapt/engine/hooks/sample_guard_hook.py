@@ -10,8 +10,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ...datasets.broken_video import guard_reading
-from ...datasets.sample_fetcher import (BrokenCount, EpochStamper,
-                                        SampleFetcher, seed_everything)
+from ...datasets.sample_fetcher import (
+    BrokenCount,
+    EpochStamper,
+    SampleFetcher,
+    seed_everything,
+)
 
 __all__ = ['SampleGuardHook']
 

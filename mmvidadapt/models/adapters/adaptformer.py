@@ -1,12 +1,13 @@
 """AdaptFormer: *Adapting Vision Transformers for Scalable Visual
-Recognition*, NeurIPS 2022."""
+Recognition*, NeurIPS 2022.
+"""
 
 import math
 
 import torch.nn.functional as F
+from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from ..clip.layout import TokenLayout
 from .base import Adapter
 

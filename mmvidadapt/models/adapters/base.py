@@ -4,10 +4,9 @@ import inspect
 from typing import Dict, List, Sequence, Tuple, Type, Union
 
 import torch
+from mmaction.registry import MODELS
 from mmengine.model import BaseModule, ModuleDict, ModuleList
 from torch import nn
-
-from mmaction.registry import MODELS
 
 #: Insertion points of a block, in the order in which it calls them.
 POINTS = ('pre_block', 'attn_proj', 'pre_mlp', 'beside_mlp', 'beside_block',

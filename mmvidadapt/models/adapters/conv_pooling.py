@@ -4,9 +4,9 @@ from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
+from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from ..clip.layout import TokenLayout
 from .frame_pairs import FramePairs
 

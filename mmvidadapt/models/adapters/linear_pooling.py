@@ -3,9 +3,9 @@
 from typing import Optional, Tuple
 
 import torch
+from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from ..clip.layout import TokenLayout
 from .frame_pairs import FramePairs
 

@@ -3,9 +3,9 @@
 import math
 from typing import Optional, Sequence
 
+from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from ..clip.layout import TokenLayout
 from .base import Adapter
 

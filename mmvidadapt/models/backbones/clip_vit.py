@@ -2,10 +2,10 @@
 
 from typing import Optional, Sequence, Union
 
+from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from mmaction.registry import MODELS
 from ..adapters import AdapterStack
 from ..clip.arch import vision_arch
 from ..clip.vision_encoder import CLIPVisionEncoder
@@ -90,7 +90,7 @@ class CLIPViT(BaseModule):
         if x.dim() != 5 or x.shape[1] != 3:
             raise ValueError(
                 f'CLIPViT reads RGB clips (B, 3, T, H, W), got '
-                f'{tuple(x.shape)}: set input_format=\'NCTHW\' in FormatShape')
+                f"{tuple(x.shape)}: set input_format='NCTHW' in FormatShape")
         num_frames = x.shape[2]
         frames = x.transpose(1, 2).flatten(0, 1)  # (B*T, 3, H, W)
         tokens, layout, states = self.encoder(

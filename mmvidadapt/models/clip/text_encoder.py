@@ -3,10 +3,10 @@
 from typing import Optional, Sequence, Union
 
 import torch
+from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from .arch import TextArch, arch_name, text_arch
 from .block import Transformer
 from .layout import TokenLayout

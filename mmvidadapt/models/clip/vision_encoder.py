@@ -3,10 +3,10 @@
 from typing import NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
+from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from .arch import VisionArch, arch_name, vision_arch
 from .block import Transformer
 from .layout import TokenLayout

@@ -4,10 +4,10 @@ from typing import Dict, Optional
 
 import torch
 from mmaction.models.heads import BaseHead
+from mmaction.registry import MODELS
 from mmaction.utils import SampleList
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from ..precision import no_autocast
 from ..strict_loading import refuse_partial_load
 from .checks import check_labels
