@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from mmaction.models.heads import BaseHead
+from mmaction.registry import DATASETS, MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.model import BaseModule
@@ -17,7 +18,6 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mmaction.registry import DATASETS, MODELS
 from mmvidadapt.models.strict_loading import refuse_partial_load
 
 

@@ -87,10 +87,11 @@ def _allowed_globals() -> Iterator[None]:
     rebuild_array = np.zeros(1).__reduce__()[0]
     rebuild_scalar = np.float64(0).__reduce__()[0]
     # Both spellings: numpy 2 moved its private modules.
-    wanted = [(function, f'numpy.{core}.multiarray.{name}')
-              for function, name in ((rebuild_array, '_reconstruct'),
-                                     (rebuild_scalar, 'scalar'))
-              for core in ('core', '_core')]
+    wanted: list[Any] = [
+        (function, f'numpy.{core}.multiarray.{name}')
+        for function, name in ((rebuild_array, '_reconstruct'),
+                               (rebuild_scalar, 'scalar'))
+        for core in ('core', '_core')]
     wanted += [np.ndarray, np.dtype, HistoryBuffer,
                (_statistic_of_history_buffer, 'builtins.getattr')]
     wanted += [type(np.dtype(name)) for name in _PLAIN_DTYPES]
@@ -143,10 +144,10 @@ def explain(filename: str, error: Exception) -> str:
                 f'{", ".join(refused)}, which a checkpoint does not need and '
                 'which could run foreign code: load a file that holds '
                 'tensors and plain containers only, for instance one saved '
-                "anew by its author with torch.save(dict(state_dict=...))")
+                'anew by its author with torch.save(dict(state_dict=...))')
     if 'TorchScript' in str(error):
         return (f'{filename} is a TorchScript archive, not a checkpoint: '
-                "give it as weights= of the encoder instead")
+                'give it as weights= of the encoder instead')
     if _is_damaged(filename, head, error):
         return (f'{filename} is truncated or damaged ({size} bytes): '
                 'download or copy it again')

@@ -103,11 +103,13 @@ def test_what_the_cpu_cannot_do_is_refused_with_the_remedy(
 
 def test_default_is_float16_where_bfloat16_is_only_emulated(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):
-        monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-        monkeypatch.setattr(torch.cuda, 'is_bf16_supported',
-                            lambda including_emulation=True: supported)
-        assert mixed_precision.default_amp_dtype() == dtype
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported',
+                        lambda including_emulation=True: True)
+    assert mixed_precision.default_amp_dtype() == torch.bfloat16
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported',
+                        lambda including_emulation=True: including_emulation)
+    assert mixed_precision.default_amp_dtype() == torch.float16
 
 
 @gpu

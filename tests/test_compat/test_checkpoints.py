@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from fractions import Fraction
 from pathlib import Path
+from pickle import UnpicklingError
 from types import SimpleNamespace
 
 import numpy as np
@@ -222,6 +223,26 @@ def test_reading_mend_is_needed_only_where_the_fault_is(
     for loader in (as_released, careless):
         monkeypatch.setattr(mmengine_checkpoint, 'load_from_local', loader)
         assert checkpoints.needed()
+
+
+def test_fork_that_falls_back_to_any_pickle_is_mended(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / 'foreign.pth'
+    torch.save(Fraction(1), path)
+    loader = mmengine_checkpoint.CheckpointLoader
+    # Put back what the second mend replaces.
+    monkeypatch.setattr(loader, '_schemes', dict(loader._schemes))
+    monkeypatch.setattr(loader, 'load_checkpoint', loader.load_checkpoint)
+    for name in ('load_url', 'load_from_local'):
+        monkeypatch.setattr(mmengine_checkpoint, name,
+                            getattr(mmengine_checkpoint, name))
+    monkeypatch.setattr(
+        mmengine_checkpoint, '_safe_torch_load',
+        lambda file, **kwargs: torch.load(file, weights_only=False),
+        raising=False)
+    checkpoints.mend()
+    with pytest.raises(UnpicklingError, match='Fraction'):
+        mmengine_checkpoint._safe_torch_load(path, map_location='cpu')
 
 
 # --- saving --------------------------------------------------------------

@@ -14,9 +14,11 @@ from mmengine.runner import Runner
 from toy_recognizer import toy_config, toy_runner
 
 from mmvidadapt.compat import annotation_lists
-from mmvidadapt.compat.annotation_lists import (ListError,
-                                                split_rawframe_line,
-                                                split_video_line)
+from mmvidadapt.compat.annotation_lists import (
+    ListError,
+    split_rawframe_line,
+    split_video_line,
+)
 from mmvidadapt.engine.hooks import CheckLabelsHook
 from mmvidadapt.models.heads.checks import check_labels
 
