@@ -14,8 +14,10 @@ VIDEO_SHAPE = (64, 256, 340)
 
 
 @TRANSFORMS.register_module()
-class SyntheticInit(BaseTransform):
+class SyntheticVideo(BaseTransform):
     """Stand in for a video reader: state how many frames there are.
+
+    Its name lacks the word ``Init``, by which files are looked for.
 
     Added keys: ``total_frames``, ``avg_fps``.
     """
@@ -28,7 +30,7 @@ class SyntheticInit(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class SyntheticDecode(BaseTransform):
+class SyntheticFrames(BaseTransform):
     """Stand in for a decoder: make the frames that the sampler chose.
 
     A frame depends on the video and its own number only; its colour shows the
@@ -107,14 +109,14 @@ def _synthetic_pipeline(pipeline: Sequence[dict]) -> List[dict]:
     for step in pipeline:
         name = step['type']
         if name.endswith('Init'):
-            step = dict(type='SyntheticInit')
+            step = dict(type='SyntheticVideo')
         elif name.endswith('Decode'):
             # A frame folder has no reader: its length comes from here.
-            if not any(s['type'] == 'SyntheticInit' for s in steps):
-                steps.insert(0, dict(type='SyntheticInit'))
-            step = dict(type='SyntheticDecode')
+            if not any(s['type'] == 'SyntheticVideo' for s in steps):
+                steps.insert(0, dict(type='SyntheticVideo'))
+            step = dict(type='SyntheticFrames')
         steps.append(copy.deepcopy(step))
-    if not any(s['type'] == 'SyntheticDecode' for s in steps):
+    if not any(s['type'] == 'SyntheticFrames' for s in steps):
         raise ValueError(
             'the pipeline has no decoder that synthetic clips could replace: '
             'name one whose type ends in Decode')

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -18,6 +19,7 @@ from mmengine.registry import init_default_scope
 
 from mmvidadapt.apis.complexity import config_complexity
 from tests.conftest import ROOT
+from tests.tiny import write_tiny_config
 
 
 @lru_cache(maxsize=None)
@@ -115,23 +117,18 @@ def run(*args: str) -> subprocess.CompletedProcess:
         capture_output=True, text=True, cwd=ROOT)
 
 
-TINY = ('--cfg-options', 'model.backbone.encoder.arch='
-        '{"embed_dims":WIDTH,"num_layers":8,"num_heads":2,"patch_size":112,'
-        '"image_size":224,"output_dims":32}', 'model.cls_head.in_channels='
-        'WIDTH')
-
-
-def test_tool_counts_by_part_and_follows_the_width() -> None:
-    config = str(ROOT / 'configs' / 'inti' / 'vitb_k400.py')
-    results = {}
-    for width in ('32', '64'):
-        options = [option.replace('WIDTH', width) for option in TINY]
-        done = run(config, '--json', *options)
+def test_tool_counts_by_part_and_follows_the_width(tmp_path: Path) -> None:
+    results = []
+    for width in (32, 64):
+        config = write_tiny_config('inti/vitb_k400.py', tmp_path)
+        done = run(config, '--json', '--cfg-options',
+                   f'model.backbone.encoder.arch.embed_dims={width}',
+                   f'model.cls_head.in_channels={width}')
         assert done.returncode == 0, done.stderr
-        results[width] = json.loads(done.stdout)
-    small, large = results['32'], results['64']
+        results.append(json.loads(done.stdout))
+    small, large = results
     assert set(small['parts']) == {'backbone', 'InTI', 'cls_head'}
-    assert small['shape'] == [1, 1, 3, 16, 224, 224]
+    assert small['shape'] == [1, 1, 3, 16, 32, 32]
     for part in small['parts']:
         assert small['parts'][part]['macs'] < large['parts'][part]['macs']
         assert small['parts'][part]['params'] < large['parts'][part]['params']
