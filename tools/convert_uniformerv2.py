@@ -9,7 +9,7 @@ import torch
 
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis.cli import load_config, make_parser, run_tool
-from mmvidadapt.compat.checkpoints import CheckpointError, read_checkpoint
+from mmvidadapt.compat.checkpoints import read_checkpoint
 from mmvidadapt.models.adapters.uniformerv2_weights import (
     convert_uniformerv2_checkpoint,
 )
@@ -37,10 +37,7 @@ def main(args: argparse.Namespace) -> None:
     if osp.exists(args.out):
         raise FileExistsError(
             f'{args.out} exists: choose another name, or delete it first')
-    try:
-        checkpoint = read_checkpoint(args.checkpoint, map_location='cpu')
-    except CheckpointError as error:
-        raise ValueError(str(error)) from error
+    checkpoint = read_checkpoint(args.checkpoint, map_location='cpu')
     adapters = None
     if args.config is not None:
         backbone = load_config(args.config).model.backbone

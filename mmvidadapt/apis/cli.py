@@ -3,15 +3,21 @@
 import argparse
 import os
 import os.path as osp
+import re
 import sys
 import traceback
 from typing import Callable, Optional
 
 from mmengine.config import Config, DictAction
 
+from ..compat.checkpoints import CheckpointError
+from ..datasets import BrokenVideoError, TooManyBrokenVideosError
+from ..models.strict_loading import PartialLoadError
+
 #: Errors whose message is written for the user of a tool.
 USER_ERRORS = (ValueError, FileNotFoundError, IsADirectoryError,
-               PermissionError, FileExistsError)
+               PermissionError, FileExistsError, BrokenVideoError,
+               CheckpointError, PartialLoadError, TooManyBrokenVideosError)
 
 
 def make_parser(description: str, example: str) -> argparse.ArgumentParser:
@@ -107,6 +113,23 @@ def prepare_run(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def user_message(error: Exception) -> str:
+    """The sentence of an error, without what was wrapped around it.
+
+    Args:
+        error (Exception): One of ``USER_ERRORS``.
+
+    Returns:
+        str: Its message, freed of the traceback that a data loader's worker
+        puts before it and of the names that mmengine's registry does.
+    """
+    message = str(error).strip()
+    if 'Original Traceback' in message:
+        message = re.sub(r'^[\w.]+(Error|Exception): ', '',
+                         message.splitlines()[-1])
+    return re.sub(r'^(class `\w+` in \S+: )+', '', message)
+
+
 def run_tool(main: Callable[[argparse.Namespace], Optional[int]],
              args: argparse.Namespace) -> None:
     """Run a tool; an error that is meant for its user is one sentence.
@@ -120,5 +143,5 @@ def run_tool(main: Callable[[argparse.Namespace], Optional[int]],
     except USER_ERRORS as error:
         if args.traceback:
             traceback.print_exc()
-        sys.stderr.write(f'error: {error}\n')
+        sys.stderr.write(f'error: {user_message(error)}\n')
         sys.exit(1)

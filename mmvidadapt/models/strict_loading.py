@@ -16,6 +16,12 @@ from mmengine.logging import MMLogger
 from torch import nn
 
 KINDS = ('missing', 'unexpected', 'shape')
+
+
+class PartialLoadError(RuntimeError):
+    """A checkpoint that fits a module only in part."""
+
+
 _SHOWN = 3  # keys named in a message; the rest are counted
 
 
@@ -119,7 +125,7 @@ class _LoadGuard:
                           + ' '.join(errors[0].split()).rstrip('.')
                           + (', ...)' if len(errors) > 1 else ')'))
         if faults:
-            raise RuntimeError(
+            raise PartialLoadError(
                 f'This checkpoint does not fit {_place(module, self._prefix)}'
                 f': {"; ".join(faults)}. Load the checkpoint that was '
                 'trained with this config, or take one part of it by '
@@ -136,7 +142,7 @@ class _LoadGuard:
         if module.training:
             self.untrained = False
         elif self.untrained:
-            raise RuntimeError(
+            raise PartialLoadError(
                 f'{type(module).__name__} was not loaded whole from the '
                 'checkpoint and has not been trained since, so its '
                 'predictions would be noise; test the checkpoint with the '
