@@ -1,6 +1,6 @@
 """ConvPooling: the strided-convolution comparator of InTI (ECCV 2024)."""
 
-from typing import Optional, Tuple
+from typing import Tuple
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ class ConvPooling(FramePairs):
     Args:
         embed_dims (int): Token channels ``C``.
         num_frames (int): Frames ``T`` that enter.
-        layer (int, optional): Block in front of which it sits.
+        layer (int | None): Block in front of which it sits.
         pad_odd (bool): Repeat the last frame when ``T`` is odd.
 
     Shapes:
@@ -39,7 +39,7 @@ class ConvPooling(FramePairs):
     """
 
     def __init__(self, embed_dims: int, num_frames: int,
-                 layer: Optional[int] = None, pad_odd: bool = False) -> None:
+                 layer: int | None = None, pad_odd: bool = False) -> None:
         super().__init__(num_frames, layer, pad_odd)
         self.conv = nn.Conv3d(embed_dims, embed_dims, (3, 1, 1),
                               stride=(2, 1, 1), padding=(1, 0, 0))

@@ -1,7 +1,5 @@
 """What the adapters share that merge neighbouring frames two by two."""
 
-from typing import Optional
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ class FramePairs(Adapter):
 
     Args:
         num_frames (int): Frames that enter the adapter.
-        layer (int, optional): Block in front of which it sits; only for
+        layer (int | None): Block in front of which it sits; only for
             messages.
         pad_odd (bool): Repeat the last frame of a clip when ``num_frames`` is
             odd, instead of refusing it.
@@ -26,7 +24,7 @@ class FramePairs(Adapter):
     point = 'pre_block'
     kinds = ('framewise', )
 
-    def __init__(self, num_frames: int, layer: Optional[int] = None,
+    def __init__(self, num_frames: int, layer: int | None = None,
                  pad_odd: bool = False) -> None:
         super().__init__()
         self.layer = layer

@@ -2,7 +2,7 @@
 Videos*, ECCV 2024. No code was released; numbers in brackets are equations.
 """
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ def _linear(in_dims: int, out_dims: int) -> nn.Linear:
     return linear
 
 
-def _init_depthwise(conv: nn.Module) -> None:
+def _init_depthwise(conv: Union[nn.Conv1d, nn.Conv3d]) -> None:
     # A kernel sums only 3 or 27 products: with the 0.02 of the linear layers
     # the signal would shrink by a factor of ten or more at every convolution.
     fan_in = conv.weight[0].numel()
@@ -246,7 +246,7 @@ class InTI(FramePairs):
             for the token and the frame level, instead of one for each.
         global_pointwise (int): Linear layers around the global level's
             depth-wise convolutions, 2 or 0.
-        layer (int, optional): Block in front of which it sits; only for
+        layer (int | None): Block in front of which it sits; only for
             messages.
         pad_odd (bool): Repeat the last frame of a clip when ``T`` is odd,
             instead of refusing it.
@@ -270,7 +270,7 @@ class InTI(FramePairs):
                  cube_pairing: str = 'concat',
                  shared_token: bool = False,
                  global_pointwise: int = 2,
-                 layer: Optional[int] = None,
+                 layer: int | None = None,
                  pad_odd: bool = False) -> None:
         super().__init__(num_frames, layer, pad_odd)
         for name, value, known in (
@@ -313,7 +313,7 @@ class InTI(FramePairs):
             nn.init.zeros_(self.fc2.bias)
 
     def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str,
-                              *args) -> None:
+                              *args: Any) -> None:
         """Load; ``P`` of another frame count is interpolated first."""
         key = prefix + 'position'
         saved = state_dict.get(key)
@@ -341,7 +341,7 @@ class InTI(FramePairs):
         logits = self._logits(cls, patches, layout)
         merged = [  # Eq. (7)
             self._merge(pair, logit)
-            for pair, logit in zip((cls, patches), logits)
+            for pair, logit in zip((cls, patches), logits, strict=True)
         ]
         x = torch.cat(merged, dim=2)  # (B, T/2, 1+N, C)
         return x.flatten(0, 1), layout.with_frames(x.shape[1])
@@ -420,8 +420,8 @@ class InTI(FramePairs):
               columns: Sequence[Tensor]) -> Tensor:
         """``fc1`` of the token and cube levels, without bias."""
         if len(levels) == 2 and self._slots['cube'] == 0:
-            x = sum(torch.cat(pieces, dim=-1) for pieces in levels)
-            return F.linear(x, columns[0])
+            token, cube = (torch.cat(pieces, dim=-1) for pieces in levels)
+            return F.linear(token + cube, columns[0])
         # The cube's columns follow the token's.
         x = torch.cat([piece for level in levels for piece in level], dim=-1)
         return F.linear(x, self.fc1.weight[:, :x.shape[-1]])

@@ -1,6 +1,6 @@
 """LinearPooling: the fixed-weight comparator of InTI (ECCV 2024)."""
 
-from typing import Optional, Tuple
+from typing import Tuple
 
 import torch
 from mmaction.registry import MODELS
@@ -24,7 +24,7 @@ class LinearPooling(FramePairs):
 
     Args:
         num_frames (int): Frames ``T`` that enter.
-        layer (int, optional): Block in front of which it sits.
+        layer (int | None): Block in front of which it sits.
         pad_odd (bool): Repeat the last frame when ``T`` is odd.
 
     Shapes:
@@ -35,7 +35,7 @@ class LinearPooling(FramePairs):
         ValueError: If ``T`` is odd and ``pad_odd`` is off.
     """
 
-    def __init__(self, num_frames: int, layer: Optional[int] = None,
+    def __init__(self, num_frames: int, layer: int | None = None,
                  pad_odd: bool = False) -> None:
         super().__init__(num_frames, layer, pad_odd)
         self.logits = nn.Parameter(torch.zeros(2))
