@@ -184,7 +184,8 @@ class _OpenCVReader:
         if frame is None and index < total - TAIL_FRAMES:
             raise BrokenVideoError(
                 f'{self._path} is truncated: its header announces {total} '
-                f'frames, frame {index} cannot be decoded; {REMEDY}.', self._path)
+                f'frames, frame {index} cannot be decoded; {REMEDY}.',
+                self._path)
         return frame
 
 
@@ -195,9 +196,9 @@ class ReadGuard:
     or ``TypeError`` of a misconfigured transform passes unchanged.
 
     Args:
-        transform (Callable): A transform whose type name contains ``Init``
-            or ``Decode``, the words by which MMAction2's inferencer finds
-            them as well.
+        transform (Callable[[dict], dict]): A transform whose type name
+            contains ``Init`` or ``Decode``, the words by which MMAction2's
+            inferencer finds them as well.
     """
 
     WORDS = ('Init', 'Decode')

@@ -43,6 +43,7 @@ class EpochIndex(int):
     epoch: int
 
     def __new__(cls, index: int, epoch: int) -> 'EpochIndex':
+        """Stamp ``index`` with ``epoch``."""
         stamped = super().__new__(cls, index)
         stamped.epoch = epoch
         return stamped
@@ -98,10 +99,8 @@ def _words(*key: int) -> np.ndarray:
 
 
 def seed_everything(*key: int) -> None:
-    """Seed Python, NumPy and Torch (all devices) from non-negative integers.
-
-    Args:
-        key (int): For example seed, iteration and rank.
+    """Seed Python, NumPy and Torch (all devices) from non-negative integers:
+    for example from seed, iteration and rank.
     """
     words = _words(*key)
     random.seed(words.tobytes())
@@ -113,8 +112,7 @@ def seed_everything(*key: int) -> None:
 def seeded(*key: int) -> Iterator[None]:
     """Seed the generators of the CPU, and put their states back afterwards.
 
-    Args:
-        key (int): Non-negative integers, for example seed, epoch and index.
+    The key is of non-negative integers, for example seed, epoch and index.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     words = _words(*key)

@@ -38,19 +38,20 @@ class WarmupCosineLR(_ParamScheduler):
     gradient accumulation, iterations and not updates.
 
     Args:
-        optimizer (OptimWrapper | Optimizer): Whose learning rate is set.
+        optimizer (Any): Optimizer or its wrapper, whose learning rate is
+            set.
         warmup (int | float): Length of the warm-up, in epochs if
             ``by_epoch``, else in iterations. Defaults to 0.
         start_factor (float): The warm-up starts from this share of the base
             value. Defaults to 0.0.
-        start_lr (float, optional): The warm-up starts from this value
+        start_lr (float | None): The warm-up starts from this value
             instead.
-        eta_min (float, optional): Value at the end.
-        eta_min_ratio (float, optional): Value at the end as a share of the
+        eta_min (float | None): Value at the end.
+        eta_min_ratio (float | None): Value at the end as a share of the
             base value. Defaults to 0.0 if ``eta_min`` is not given either.
         cosine_from (str): ``'start'`` or ``'warmup_end'``. Defaults to
             ``'start'``.
-        T_max (int, optional): :math:`S`, counted from ``begin``; after it
+        T_max (int | None): :math:`S`, counted from ``begin``; after it
             the floor holds. Defaults to ``end - begin``.
         begin (int): First step. Defaults to 0.
         end (int): Step after the last. The runner gives the length of the
@@ -125,21 +126,9 @@ class WarmupCosineLR(_ParamScheduler):
                               **kwargs: Any) -> 'WarmupCosineLR':
         """Build a schedule by iteration from lengths in epochs.
 
-        Args:
-            args (Any): Passed on.
-            warmup (int | float): In epochs.
-            T_max (int, optional): In epochs.
-            begin (int): In epochs.
-            end (int): In epochs.
-            by_epoch (bool): Must be true.
-            epoch_length (int): Iterations of an epoch; the runner gives it.
-            kwargs (Any): Passed on.
-
-        Returns:
-            WarmupCosineLR: Stepped by iteration.
-
-        Raises:
-            ValueError: If ``by_epoch`` is false or ``epoch_length`` missing.
+        ``warmup``, ``T_max``, ``begin`` and ``end`` are multiplied by
+        ``epoch_length``, which the runner gives; the rest is passed on.
+        ``by_epoch=False`` is a ``ValueError``: there is nothing to convert.
         """
         if not by_epoch or not epoch_length:
             raise ValueError(

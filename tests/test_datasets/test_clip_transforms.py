@@ -10,12 +10,17 @@ from mmcv.transforms import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image, ImageEnhance
 
-from mmvidadapt.datasets.transforms import (ClipColorJitter, ClipGrayscale,
-                                            ClipRandAugment)
-from mmvidadapt.datasets.transforms.clip_color import (adjust_brightness,
-                                                       adjust_contrast,
-                                                       adjust_hue,
-                                                       adjust_saturation)
+from mmvidadapt.datasets.transforms import (
+    ClipColorJitter,
+    ClipGrayscale,
+    ClipRandAugment,
+)
+from mmvidadapt.datasets.transforms.clip_color import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+)
 
 TRANSFORM_CLASSES = (ClipColorJitter, ClipGrayscale, ClipRandAugment)
 

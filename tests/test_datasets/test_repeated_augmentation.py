@@ -12,8 +12,11 @@ from torch.utils.data import DataLoader
 from toy_videos import write_video
 
 from mmvidadapt.datasets import BrokenVideoError, guard_reading
-from mmvidadapt.datasets.sample_fetcher import (BrokenCount, EpochStamper,
-                                                SampleFetcher)
+from mmvidadapt.datasets.sample_fetcher import (
+    BrokenCount,
+    EpochStamper,
+    SampleFetcher,
+)
 
 
 @pytest.fixture(autouse=True, scope='module')

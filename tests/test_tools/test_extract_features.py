@@ -159,7 +159,8 @@ def test_another_models_checkpoint_is_refused(run, tmp_path, in_process):
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_config_without_a_test_pipeline_is_refused(run, tmp_path, in_process):
+def test_a_config_without_a_test_pipeline_is_refused(run, tmp_path,
+                                                     in_process):
     cfg = Config.fromfile(run['config'])
     path = tmp_path / 'config.py'
     Config(dict(model=cfg.model.to_dict())).dump(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmaction.apis import init_recognizer
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
@@ -16,7 +17,6 @@ from mmengine.utils import track_iter_progress
 from torch import Tensor, nn
 
 import mmvidadapt  # noqa: F401  (mends the stack before mmaction is used)
-from mmaction.apis import init_recognizer
 from mmvidadapt.apis.cli import (
     add_config_options,
     load_config,

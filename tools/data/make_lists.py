@@ -190,9 +190,9 @@ def broken_videos(videos: list[Video], root: Path) -> dict[str, str]:
         dict[str, str]: What is wrong, by path, for those that are broken.
     """
     import numpy as np
+    from mmaction.datasets.transforms import DecordDecode, DecordInit
     from mmengine.utils import track_iter_progress
 
-    from mmaction.datasets.transforms import DecordDecode, DecordInit
     from mmvidadapt.datasets.broken_video import BrokenVideoError, ReadGuard
     opens, decodes = ReadGuard(DecordInit()), ReadGuard(DecordDecode())
     broken = {}

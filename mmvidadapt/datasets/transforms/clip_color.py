@@ -22,12 +22,13 @@ def map_frames(function: Callable[[np.ndarray], np.ndarray],
     """Apply a function to every frame.
 
     Args:
-        function (Callable): From a frame to a frame of the same shape.
-        frames (list[np.ndarray] | np.ndarray): MMAction2's ``imgs``, a list
-            of ``(H, W, 3)`` bytes or the same stacked.
+        function (Callable[[np.ndarray], np.ndarray]): From a frame to a
+            frame of the same shape.
+        frames (Frames): MMAction2's ``imgs``, a list of ``(H, W, 3)`` bytes
+            or the same stacked.
 
     Returns:
-        list[np.ndarray] | np.ndarray: New frames, stacked if they were.
+        Frames: New frames, stacked if they were.
     """
     mapped = [function(np.ascontiguousarray(frame)) for frame in frames]
     return np.stack(mapped) if isinstance(frames, np.ndarray) else mapped
@@ -135,12 +136,12 @@ class ClipColorJitter(BaseTransform):
     Required keys: imgs. Modified keys: imgs.
 
     Args:
-        brightness (float | tuple): A factor from ``1 - b`` to ``1 + b``, or
-            a range. Defaults to 0.4.
-        contrast (float | tuple): Likewise. Defaults to 0.4.
-        saturation (float | tuple): Likewise. Defaults to 0.2.
-        hue (float | tuple): A shift from ``-h`` to ``h`` in turns of the
-            colour circle, or a range. Defaults to 0.1.
+        brightness (float | tuple[float, float]): A factor from ``1 - b`` to
+            ``1 + b``, or a range. Defaults to 0.4.
+        contrast (float | tuple[float, float]): Likewise. Defaults to 0.4.
+        saturation (float | tuple[float, float]): Likewise. Defaults to 0.2.
+        hue (float | tuple[float, float]): A shift from ``-h`` to ``h`` in
+            turns of the colour circle, or a range. Defaults to 0.1.
         prob (float): How often a clip is changed at all. Defaults to 0.8.
 
     Raises:

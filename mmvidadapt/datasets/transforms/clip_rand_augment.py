@@ -18,7 +18,8 @@ __all__ = ['ClipRandAugment']
 def _posterize(plain: Callable[..., Image.Image], image: Image.Image,
                bits: int, **kwargs: Any) -> Image.Image:
     """Keep at least one bit: at full strength timm asks for none of them,
-    which newer Pillow refuses."""
+    which newer Pillow refuses.
+    """
     return plain(image, max(1, bits), **kwargs)
 
 
