@@ -8,6 +8,7 @@ checkpoint loads, with the few names it needs allowed while MMEngine reads
 and not longer, and any other name is refused.
 """
 
+import errno
 import io
 import os
 import re
@@ -109,8 +110,11 @@ def _named_errors(filename: str) -> Iterator[None]:
     except CheckpointError:
         raise
     except (UnpicklingError, EOFError, RuntimeError, LookupError, ValueError,
-            AttributeError, struct.error) as error:
+            AttributeError, struct.error, OSError) as error:
         if 'map_location' in str(error):  # torch says what to do
+            raise
+        # Torch seeks before the start of some truncated archives.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise CheckpointError(explain(filename, error)) from error
 
