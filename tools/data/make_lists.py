@@ -238,6 +238,7 @@ def config_text(base: Path, out: Path, root: Path, num_classes: int,
     """
     relative = Path(os.path.relpath(base.resolve(), out.resolve()))
     test = 'test' if 'test' in splits else 'val'
+    model = ''.join(f'{line},\n' for line in _class_settings(base))
     return f"""# Written by tools/data/make_lists.py; change what you like.
 _base_ = {relative.as_posix()!r}
 
@@ -245,7 +246,8 @@ data_root = {root.resolve().as_posix()!r}  # the videos
 lists = {out.resolve().as_posix()!r}  # train.txt, val.txt, labels.txt
 num_classes = {num_classes}
 
-model = dict(cls_head=dict(num_classes=num_classes))
+model = dict(
+{model[:-2]})
 train_dataloader = dict(
     dataset=dict(
         ann_file=f'{{lists}}/train.txt', data_prefix=dict(video=data_root)))
@@ -258,6 +260,30 @@ test_dataloader = dict(
 # To start from a checkpoint of another data set, whose classes differ:
 # load_from = 'path/to/checkpoint.pth'
 """
+
+
+def _class_settings(base: Path) -> list[str]:
+    """Lines of a config that name the number of classes again.
+
+    Mixing of clips needs it too. It stands in a list, which a config that
+    inherits has to write whole.
+    """
+    from mmengine.config import Config
+    model = Config.fromfile(base, import_custom_modules=False).model
+    lines = ['    cls_head=dict(num_classes=num_classes)']
+    blending = model.get('data_preprocessor', {}).get('blending') or {}
+    augments = [', '.join(f'{key}=num_classes' if key == 'num_classes'
+                          else f'{key}={value!r}'
+                          for key, value in augment.items())
+                for augment in blending.get('augments', [])]
+    if augments:
+        steps = ',\n'.join(f'            dict({step})' for step in augments)
+        lines.append('    data_preprocessor=dict(\n        blending=dict('
+                     f'augments=[\n{steps}\n        ]))')
+    elif 'num_classes' in blending:
+        lines.append('    data_preprocessor=dict(\n        blending=dict('
+                     'num_classes=num_classes))')
+    return lines
 
 
 def write_files(files: dict[Path, str], force: bool = False) -> None:
