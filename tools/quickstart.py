@@ -18,12 +18,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
-# What the libraries say while they load is not for a first look.
-logging.disable(logging.WARNING)
-warnings.filterwarnings('ignore', message='Fail to import')
+if __name__ == '__main__':
+    # What the libraries say while they load is not for a first look.
+    logging.disable(logging.WARNING)
+    warnings.filterwarnings('ignore')
 
-import mmvidadapt  # noqa: E402,F401  (mends the stack first)
+try:
+    import mmvidadapt  # noqa: F401  (mends the stack first)
+except ImportError as error:  # written for the user, by mmvidadapt.compat
+    sys.exit(f'error: {error}')
 
+import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
@@ -137,13 +142,11 @@ def check_system(folder: Path) -> str:
         ValueError: If one of them cannot, with what to install.
     """
     try:
-        import cv2
         import decord
     except (ImportError, OSError, RuntimeError) as error:
         raise ValueError(
-            f'{str(error).splitlines()[0]}: install requirements/pinned.txt, '
-            'whose builds of OpenCV and decord need no system libraries'
-        ) from error
+            f'the video decoder decord does not load ({error}): install the '
+            'version of requirements/pinned.txt') from error
     path = folder / 'check.mp4'
     frames = np.zeros((8, 64, 64, 3), np.uint8)
     frames[4:] = 200

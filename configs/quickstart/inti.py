@@ -76,14 +76,15 @@ train_cfg = dict(
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-# A few hundred steps leave sigma, which starts at zero, no time to grow at
-# the rate of the pretrained weights.
+# New layers learn faster than pretrained ones, which keeps what CLIP knows of
+# places and sizes while InTI finds the order.
 optim_wrapper = dict(
     optimizer=dict(
-        type='AdamW', lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05),
+        type='AdamW', lr=2e-4, betas=(0.9, 0.98), weight_decay=0.05),
     paramwise_cfg=dict(
         norm_decay_mult=0., bias_decay_mult=0.,
-        custom_keys=dict(adapters=dict(lr_mult=5., decay_mult=0.))),
+        custom_keys=dict(
+            adapters=dict(lr_mult=100.), cls_head=dict(lr_mult=50.))),
     clip_grad=dict(max_norm=1.))
 param_scheduler = [
     dict(

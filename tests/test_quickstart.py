@@ -1,0 +1,476 @@
+"""The quickstart: its videos, its small CLIP, and what it checks."""
+
+import importlib.util
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import decord
+import numpy as np
+import pytest
+import torch
+from mmaction.datasets.transforms import UniformSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmaction.registry import DATASETS, MODELS
+from mmvidadapt.models.clip import CLIPTextEncoder, CLIPVisionEncoder
+from mmvidadapt.quickstart import figures, pretrain, synthetic
+from mmvidadapt.quickstart.results import (Accuracy, Targets, comparison,
+                                           format_table, measure,
+                                           missed_targets)
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = synthetic.VideoSettings(train=2, val=1, test=1)
+REVERSE = synthetic.reverse_labels()
+NAMES = [c.text for c in synthetic.CLASSES]
+
+
+@pytest.fixture(scope='module')
+def tool():
+    """``tools/quickstart.py`` as a module."""
+    spec = importlib.util.spec_from_file_location(
+        'quickstart_tool', ROOT / 'tools' / 'quickstart.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory) -> Path:
+    """A small data set on disk."""
+    root = tmp_path_factory.mktemp('with space') / 'data'
+    counted = sum(synthetic.write_dataset(root, SMALL))
+    assert counted == SMALL.num_clips == len(list(root.rglob('*.mp4')))
+    return root
+
+
+# -- the videos ------------------------------------------------------------
+
+
+def test_at_least_half_of_the_classes_are_reversed_pairs() -> None:
+    moving = [k for k, other in enumerate(REVERSE) if k != other]
+    assert 2 * len(moving) >= len(synthetic.CLASSES)
+    assert all(REVERSE[REVERSE[k]] == k for k in range(len(REVERSE)))
+    assert sorted(k for pair in synthetic.motion_pairs()
+                  for k in pair) == moving
+
+
+@pytest.mark.parametrize('pair', synthetic.motion_pairs())
+def test_a_class_played_backwards_is_its_reverse(pair) -> None:
+    first, second = pair
+    key = (0, 1, 2, 3)
+    forwards = synthetic.render_clip(first, key, 17, 64)
+    backwards = synthetic.render_clip(second, key, 17, 64)
+    # The same draw: the same frames, in the opposite order.
+    np.testing.assert_array_equal(forwards[::-1], backwards)
+    # And the order is no accident of equal frames.
+    assert np.abs(forwards[0].astype(int) - forwards[-1]).max() > 50
+
+
+def test_every_frame_has_its_own_background_position() -> None:
+    clip = synthetic.render_clip(4, (0, 0), 6, 64).astype(int)
+    corner = clip[:, :8, :8]
+    assert all((corner[t] != corner[t + 1]).any() for t in range(5))
+
+
+def test_clips_depend_on_nothing_but_their_key() -> None:
+    first = synthetic.render_clip(0, (0, 0, 0, 5), 4, 64)
+    synthetic.render_clip(3, (1, ), 4, 64)
+    np.testing.assert_array_equal(
+        first, synthetic.render_clip(0, (0, 0, 0, 5), 4, 64))
+    assert (first != synthetic.render_clip(0, (0, 0, 0, 6), 4, 64)).any()
+
+
+def test_test_sampling_takes_the_same_frames_backwards() -> None:
+    total = synthetic.VideoSettings().num_frames
+    sample = UniformSample(clip_len=8, test_mode=True)
+    taken = sample(dict(total_frames=total, start_index=0))['frame_inds']
+    assert sorted(total - 1 - taken) == list(taken)
+
+
+def test_files_decode_to_what_was_drawn(data) -> None:
+    for line in (data / 'test.txt').read_text().splitlines():
+        name, label = line.split()
+        frames = decord.VideoReader(str(data / name))[:].asnumpy()
+        index = int(name[-7:-4])
+        drawn = synthetic.render_clip(
+            int(label), (0, 2, int(label), index), 17, 64)
+        assert frames.shape == drawn.shape
+        assert np.abs(frames.astype(int) - drawn).mean() < 6
+
+
+def test_reversed_files_are_the_test_files_backwards(data) -> None:
+    lines = (data / 'test_reversed.txt').read_text().splitlines()
+    assert len(lines) == sum(k != other for k, other in enumerate(REVERSE))
+    for line in lines:
+        name, label = line.split()
+        clip = name.replace('test_reversed/', 'test/')
+        assert f'{clip} {REVERSE[int(label)]}' in (
+            data / 'test.txt').read_text().splitlines()
+        back = decord.VideoReader(str(data / name))[:].asnumpy()
+        frames = decord.VideoReader(str(data / clip))[:].asnumpy()
+        assert np.abs(back[::-1].astype(int) - frames).mean() < 6
+
+
+def test_lists_are_read_by_the_stock_video_dataset(
+        data, monkeypatch) -> None:
+    monkeypatch.setenv('MMVIDADAPT_QUICKSTART', str(data.parent))
+    init_default_scope('mmaction')
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/inti.py')
+    assert cfg.train_dataloader.dataset.type == 'VideoDataset'
+    assert not any('Flip' in step.type for step in cfg.train_pipeline)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader,
+                   cfg.test_dataloader):
+        dataset = DATASETS.build(loader.dataset)
+        assert {dataset.get_data_info(i)['label']
+                for i in range(len(dataset))} == set(range(12))
+        assert dataset[0]['inputs'].shape == (1, 3, 8, 48, 48)
+
+
+def test_label_file_names_every_class_once(data) -> None:
+    lines = (data / 'labels.txt').read_text().splitlines()
+    assert lines == NAMES and len(set(lines)) == 12
+    facts = json.loads((data / 'classes.json').read_text())
+    assert facts['reverse'] == REVERSE and facts['classes'] == NAMES
+
+
+def test_a_stopped_data_set_is_not_complete(tmp_path) -> None:
+    writing = synthetic.write_dataset(tmp_path / 'data', SMALL)
+    next(writing)
+    assert not synthetic.is_complete(tmp_path / 'data', SMALL)
+    assert sum(synthetic.write_dataset(tmp_path / 'data', SMALL)) == 68
+    assert synthetic.is_complete(tmp_path / 'data', SMALL)
+    assert not synthetic.is_complete(tmp_path / 'data',
+                                     replace(SMALL, seed=1))
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path) -> None:
+    (tmp_path / 'thesis.txt').write_text('three years of work')
+    with pytest.raises(FileExistsError, match='is not empty.*--work-dir'):
+        next(synthetic.write_dataset(tmp_path, SMALL))
+    assert (tmp_path / 'thesis.txt').exists()
+
+
+def test_widths_that_decord_cannot_read_are_refused() -> None:
+    with pytest.raises(ValueError, match='72 pixels.*multiple of 32'):
+        synthetic.VideoSettings(size=72)
+
+
+def test_an_opencv_without_encoder_is_named(tmp_path, monkeypatch) -> None:
+    class NoWriter:
+
+        def __init__(self, *args) -> None:
+            pass
+
+        def isOpened(self) -> bool:
+            return False
+
+    monkeypatch.setattr(cv2, 'VideoWriter', NoWriter)
+    with pytest.raises(ValueError, match='cannot encode a.mp4.*headless'):
+        synthetic.write_video(tmp_path / 'a.mp4',
+                              np.zeros((2, 32, 32, 3), np.uint8), 8)
+    assert not list(tmp_path.iterdir())
+
+
+# -- the small CLIP --------------------------------------------------------
+
+TINY = pretrain.PretrainSettings(pictures=48, steps=3, batch_size=16)
+
+
+def test_captions_say_where_but_not_which_way() -> None:
+    _, captions = pretrain.draw_pictures(64, 0)
+    assert len(set(captions)) > 20
+    for word in ('rolling', 'growing', 'shrinking', 'turning', 'drifting'):
+        assert not any(word in caption for caption in captions)
+
+
+def test_loss_is_a_plain_loop_over_captions() -> None:
+    images, texts = torch.randn(5, 8), torch.randn(3, 8)
+    owner = torch.tensor([0, 1, 1, 2, 0])
+    loss = pretrain.contrastive_loss(images, texts, owner,
+                                     torch.tensor(10.))
+    cosine = torch.nn.functional.cosine_similarity(
+        images[:, None], texts[None], dim=-1) * 10
+    to_text = [-cosine[i].log_softmax(0)[owner[i]] for i in range(5)]
+    to_image = [
+        -torch.stack([cosine[:, c].log_softmax(0)[i]
+                      for i in range(5) if owner[i] == c]).mean()
+        for c in range(3)
+    ]
+    expected = (sum(to_text) / 5 + sum(to_image) / 3) / 2
+    torch.testing.assert_close(loss, expected)
+
+
+def test_pretraining_is_repeatable_and_learns() -> None:
+    losses = []
+    first = pretrain.pretrain(replace(TINY, steps=12),
+                              lambda report: losses.append(report.loss))
+    torch.manual_seed(123)
+    second = pretrain.pretrain(replace(TINY, steps=12), lambda report: None)
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_weights_file_loads_strictly_into_both_towers(tmp_path) -> None:
+    path = tmp_path / 'clip' / 'small.pt'
+    model = pretrain.pretrain(TINY, lambda report: None)
+    pretrain.save_weights(model, path)
+    assert [p.name for p in path.parent.iterdir()] == ['small.pt']
+    visual = CLIPVisionEncoder(pretrain.VISION, pretrain.ACT,
+                               weights=str(path), project=True)
+    text = CLIPTextEncoder(pretrain.TEXT, pretrain.ACT, weights=str(path))
+    for encoder, own in ((visual, model.visual), (text, model.text)):
+        encoder.init_weights()
+        for name, value in own.state_dict().items():
+            assert torch.equal(encoder.state_dict()[name], value), name
+    with pytest.raises(ValueError, match="quick_gelu"):
+        CLIPVisionEncoder(pretrain.VISION, 'gelu',
+                          weights=str(path)).init_weights()
+
+
+def test_the_cache_key_follows_settings_and_code(
+        monkeypatch, tmp_path) -> None:
+    key = pretrain.pretrain_key(TINY)
+    assert key == pretrain.pretrain_key(replace(TINY))
+    assert key != pretrain.pretrain_key(replace(TINY, steps=4))
+    assert key != pretrain.pretrain_key(replace(TINY, seed=1))
+    source = tmp_path / 'synthetic.py'
+    source.write_text(Path(synthetic.__file__).read_text() + '# other\n')
+    monkeypatch.setattr(synthetic, '__file__', str(source))
+    assert key != pretrain.pretrain_key(TINY)
+
+
+def test_pretrained_weights_are_kept_until_a_setting_changes(
+        tool, tmp_path, monkeypatch) -> None:
+    runs = []
+    train = pretrain.pretrain
+    monkeypatch.setattr(
+        pretrain, 'pretrain',
+        lambda *args: runs.append(args) or train(*args))
+    path = tmp_path / 'small.pt'
+    assert not tool.make_clip(path, TINY)['cached']
+    assert tool.make_clip(path, TINY)['cached'] and len(runs) == 1
+    assert not tool.make_clip(path, replace(TINY, steps=2))['cached']
+    path.unlink()
+    assert not tool.make_clip(path, replace(TINY, steps=2))['cached']
+    assert len(runs) == 3
+
+
+@pytest.mark.parametrize('name', ['inti', 'naive'])
+def test_configs_have_the_image_tower_that_is_pretrained(name) -> None:
+    cfg = Config.fromfile(ROOT / f'configs/quickstart/{name}.py')
+    encoder = cfg.model.backbone.encoder
+    assert encoder.arch.to_dict() == pretrain.VISION
+    assert encoder.act == pretrain.ACT
+    assert set(cfg.model.data_preprocessor.mean) == {pretrain.MEAN}
+    assert set(cfg.model.data_preprocessor.std) == {pretrain.STD}
+    assert cfg.model.cls_head.num_classes == len(synthetic.CLASSES)
+
+
+def test_both_models_differ_in_nothing_but_inti() -> None:
+    inti, naive = (
+        Config.fromfile(ROOT / f'configs/quickstart/{name}.py').to_dict()
+        for name in ('inti', 'naive'))
+    assert inti['model']['backbone'].pop('adapters')
+    assert naive['model']['backbone'].pop('adapters') == []
+    assert inti == naive
+
+
+# -- what is measured ------------------------------------------------------
+
+
+def _perfect() -> tuple:
+    labels = np.arange(12).repeat(3)
+    moves = np.asarray(REVERSE)[labels] != labels
+    back = np.asarray(REVERSE)[labels[moves]]
+    return np.eye(12)[labels], labels, np.eye(12)[back]
+
+
+def test_a_perfect_model_is_measured_as_perfect() -> None:
+    found = measure(*_perfect(), REVERSE, NAMES)
+    assert found == Accuracy(1., 1., 1., {
+        f'{NAMES[a]} / {NAMES[b]}': 1. for a, b in synthetic.motion_pairs()
+    }, 24, 24)
+
+
+def test_an_order_blind_model_is_right_every_other_time() -> None:
+    scores, labels, _ = _perfect()
+    moves = np.asarray(REVERSE)[labels] != labels
+    # Knows the pair, prefers the first of it, never sees the direction.
+    scores[labels % 2 == 1] = np.eye(12)[labels[labels % 2 == 1] - 1] + .5
+    scores[~moves] = np.eye(12)[labels[~moves]]
+    found = measure(scores, labels, scores[moves], REVERSE, NAMES)
+    assert found.flipped == 0 and found.appearance == 1
+    assert found.motion == .5 and set(found.within_pairs.values()) == {.5}
+
+
+def test_a_missing_backwards_clip_is_an_error() -> None:
+    scores, labels, back = _perfect()
+    with pytest.raises(ValueError, match='24 motion clips but 23.*--fresh'):
+        measure(scores, labels, back[1:], REVERSE, NAMES)
+
+
+GOOD = Accuracy(.97, .95, 1., {'left / right': .95}, 190, 200)
+BLIND = Accuracy(.66, .5, .98, {'left / right': .51}, 3, 200)
+
+
+def test_good_results_miss_no_target() -> None:
+    assert missed_targets(GOOD, BLIND, Targets()) == []
+
+
+@pytest.mark.parametrize('inti, naive, sentence', [
+    (replace(GOOD, motion=.89), BLIND, 'InTI on motion classes is 89.0 %'),
+    (replace(GOOD, appearance=.8), BLIND, 'InTI on appearance classes'),
+    (replace(GOOD, flipped=100), BLIND, 'the share of motion clips.*50.0 %'),
+    (GOOD, replace(BLIND, appearance=.94), 'averaging on appearance.*94.0'),
+    (GOOD, replace(BLIND, within_pairs={'up / down': .7}),
+     'tells "up / down" apart in 70.0 %'),
+    (GOOD, replace(BLIND, within_pairs={'up / down': .3}), '30.0 %'),
+])
+def test_each_target_is_missed_by_its_own_sentence(
+        inti, naive, sentence) -> None:
+    missed = missed_targets(inti, naive, Targets())
+    assert len(missed) == 1
+    assert re.search(sentence, missed[0])
+
+
+def test_the_short_version_still_refuses_an_order_blind_inti(tool) -> None:
+    targets = tool.ci_budget(0).targets
+    assert missed_targets(GOOD, BLIND, targets) == []
+    assert len(missed_targets(BLIND, BLIND, targets)) == 2
+    assert len(missed_targets(GOOD, GOOD, targets)) == 1
+
+
+def test_tables_align_numbers_to_the_right() -> None:
+    assert format_table([['', 'top-1'], ['InTI', '9.5']]).splitlines() == [
+        '      top-1', '-----------', 'InTI    9.5']
+
+
+def test_the_comparison_shows_every_number() -> None:
+    text = comparison([('InTI', GOOD, 12.3e6, .05),
+                       ('naive', BLIND, 24e6, .1)])
+    inti = text.splitlines()[2].split()
+    assert inti == ['InTI', '97.0', '95.0', '100.0', '95-95', '190/200',
+                    '12.3', '0.050']
+
+
+# -- the script ------------------------------------------------------------
+
+
+def test_help_ends_with_a_command_to_paste(tool, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        tool.parse_args(['--help'])
+    assert stop.value.code == 0
+    last = capsys.readouterr().out.rstrip().splitlines()[-1]
+    assert last.strip().startswith('python tools/quickstart.py')
+
+
+def test_the_system_check_sees_a_decoder_that_reads_something_else(
+        tool, tmp_path, monkeypatch) -> None:
+    assert 'writes mp4' in tool.check_system(tmp_path)
+    write = synthetic.write_video
+    monkeypatch.setattr(synthetic, 'write_video',
+                        lambda path, frames, fps: write(path, 255 - frames,
+                                                        fps))
+    with pytest.raises(ValueError, match='other frames.*pinned.txt'):
+        tool.check_system(tmp_path)
+
+
+def test_a_failing_script_is_one_sentence_with_its_log(
+        tool, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r'tools/train.py stopped with '
+                       r"status 1 \(error: config 'no.py' does not exist"
+                       r'.*log.txt'):
+        tool.run_script(['tools/train.py', 'no.py'], tmp_path / 'log.txt',
+                        tmp_path, lambda line: None)
+
+
+def test_progress_is_read_from_the_log_of_mmengine(tool) -> None:
+    line = ('11/21 01:00:00 - mmengine - INFO - Epoch(train)  [3][ 8/48]  '
+            'lr: 1.0e-03  eta: 0:01:00  time: 0.1  loss: 0.4321')
+    assert tool._STEP.search(line).groups() == ('3', '8', '48', '0.4321')
+
+
+def test_fresh_removes_only_what_the_quickstart_made(tool, tmp_path) -> None:
+    for name in ('data', 'clip', 'inti', 'naive', 'mine'):
+        (tmp_path / name).mkdir()
+    tool.prepare_folder(tmp_path, fresh=False)
+    assert len(list(tmp_path.iterdir())) == 5
+    tool.prepare_folder(tmp_path, fresh=True)
+    assert [p.name for p in tmp_path.iterdir()] == ['mine']
+
+
+def test_shortened_training_keeps_the_shape_of_the_schedule(tool) -> None:
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/inti.py')
+    epochs = cfg.train_cfg.max_epochs
+    assert tool.full_budget(0).epochs == epochs
+    for option in tool.train_options(epochs, 0)[3:]:
+        key, value = option.split('=')
+        for part in key.split('.')[:-1]:
+            cfg_part = cfg if part == key.split('.')[0] else cfg_part
+            cfg_part = cfg_part[int(part) if part.isdigit() else part]
+        assert cfg_part[key.split('.')[-1]] == int(value), option
+
+
+# -- the figures -----------------------------------------------------------
+
+
+def test_pair_weights_are_those_that_the_model_used() -> None:
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/inti.py')
+    backbone = MODELS.build(
+        dict(cfg.model.backbone,
+             encoder=dict(cfg.model.backbone.encoder, weights=None)))
+    backbone.eval()
+    for layer, adapter in backbone.adapters[0].items():
+        # First frame of each pair before block 1, second before block 2.
+        adapter.fc2.bias.data = torch.tensor(
+            [9., -9.] if layer == '1' else [-9., 9.])
+    first, second = figures.pair_weights(backbone,
+                                         torch.randn(1, 3, 8, 48, 48))
+    assert first.shape == (8, 37) and second.shape == (4, 37)
+    np.testing.assert_allclose(first[0::2], 1, atol=1e-6)
+    np.testing.assert_allclose(second[1::2], 1, atol=1e-6)
+    np.testing.assert_allclose(second[0::2] + second[1::2], 1, atol=1e-6)
+
+
+def test_weights_of_a_model_without_inti_are_refused() -> None:
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/naive.py')
+    backbone = MODELS.build(
+        dict(cfg.model.backbone,
+             encoder=dict(cfg.model.backbone.encoder, weights=None)))
+    with pytest.raises(ValueError, match='no InTI.*adapters='):
+        figures.pair_weights(backbone, torch.randn(1, 3, 8, 48, 48))
+
+
+def test_figures_are_written(tmp_path) -> None:
+    frames = synthetic.render_clip(0, (0, ), 8, 48)
+    weights = [np.full((n, 37), .5, np.float32) for n in (8, 4)]
+    figures.draw_weights(frames, weights, (6, 6), 'a ball',
+                         tmp_path / 'weights.png')
+    history = figures.History({4: 1., 8: .5}, {4: .1, 8: .3}, {2: .5})
+    figures.draw_curves({'InTI': history, 'naive': history}, 2 / 3, 12,
+                        tmp_path / 'curves.png')
+    assert history.seconds_per_step == pytest.approx(.2)
+    for name in ('weights.png', 'curves.png'):
+        picture = cv2.imread(str(tmp_path / name))
+        assert min(picture.shape[:2]) > 400 and picture.std() > 10
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_history_joins_the_logs_of_a_resumed_run(tmp_path) -> None:
+    for name, step in (('20260101', 4), ('20260102', 8)):
+        log = tmp_path / name / 'vis_data' / 'scalars.json'
+        log.parent.mkdir(parents=True)
+        log.write_text('\n'.join(map(json.dumps, [
+            dict(loss=1. / step, time=.3, data_time=.1, step=step),
+            {'acc/top1': .5, 'step': step // 4}])) + '\n')
+    history = figures.read_history(tmp_path)
+    assert history.loss == {4: .25, 8: .125}
+    assert history.accuracy == {1: .5, 2: .5}
+    assert history.seconds_per_step == pytest.approx(.2)
+    with pytest.raises(FileNotFoundError, match='no training log'):
+        figures.read_history(tmp_path / 'nothing')
