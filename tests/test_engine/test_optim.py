@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from mmaction.registry import MODELS
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
-from tests import tiny_clip as tiny
 from torch import nn
 
-from mmaction.registry import MODELS
 from mmvidadapt.engine.optim import TrainableParamsConstructor
+from tests import tiny_clip as tiny
 
 
 @pytest.fixture(autouse=True)

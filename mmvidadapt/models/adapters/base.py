@@ -1,7 +1,7 @@
 """The adapter contract, and the stack that builds adapters from config."""
 
 import inspect
-from typing import Dict, List, Sequence, Tuple, Type, Union
+from typing import Dict, List, Sequence, Tuple, Type
 
 import torch
 from mmaction.registry import MODELS
@@ -47,7 +47,7 @@ class Adapter(BaseModule):
         return num_frames
 
 
-def adapter_class(name: Union[str, type]) -> Type[nn.Module]:
+def adapter_class(name: str | type) -> Type[nn.Module]:
     """The adapter of a config entry.
 
     Args:
@@ -104,7 +104,7 @@ class AdapterStack(ModuleList):
         num_heads (int): Its attention heads.
         num_layers (int): Its blocks.
         num_frames (int): Frames that enter it.
-        grid_size (tuple[int, int]): Its patch grid.
+        grid_size (Tuple[int, int]): Its patch grid.
         kind (str): Its token layout.
 
     Raises:
@@ -157,7 +157,7 @@ class AdapterStack(ModuleList):
         super().__init__(
             next(iter(found.values())) if cls.point == 'reader' else
             ModuleDict({str(k): v for k, v in found.items()})
-            for (cls, _, _), found in zip(entries, built))
+            for (cls, _, _), found in zip(entries, built, strict=True))
         self._entries = [(cls.point, tuple(layers))
                          for cls, _, layers in entries]
 
@@ -171,7 +171,7 @@ class AdapterStack(ModuleList):
             dict[str, list[nn.Module]]: Adapters by point, in call order.
         """
         found: Dict[str, List[nn.Module]] = {}
-        for entry, (point, layers) in zip(self, self._entries):
+        for entry, (point, layers) in zip(self, self._entries, strict=True):
             if layer in layers:
                 found.setdefault(point, []).append(
                     entry if point == 'reader' else entry[str(layer)])
@@ -180,8 +180,8 @@ class AdapterStack(ModuleList):
     @property
     def readers(self) -> List[nn.Module]:
         """The readers, in config order."""
-        return [entry for entry, (point, _) in zip(self, self._entries)
-                if point == 'reader']
+        return [entry for entry, (point, _) in zip(
+            self, self._entries, strict=True) if point == 'reader']
 
     @property
     def first_trained_layer(self) -> int:
@@ -191,7 +191,8 @@ class AdapterStack(ModuleList):
         encoder with nothing to train has no such block.
         """
         trained = [
-            layer for entry, (point, layers) in zip(self, self._entries)
+            layer for entry, (point, layers) in zip(
+                self, self._entries, strict=True)
             if point != 'reader' for layer in layers
             if any(p.requires_grad for p in entry[str(layer)].parameters())
         ]

@@ -38,7 +38,7 @@ class LoRA(Adapter):
     Args:
         embed_dims (int): Token channels ``D``.
         rank (int): Rank of the change.
-        alpha (float, optional): Scale numerator; ``rank`` if not given.
+        alpha (float | None): Scale numerator; ``rank`` if not given.
         targets (Sequence[str]): Projections among ``q``, ``k``, ``v``,
             ``out``.
         dropout (float): Dropout on the input of the low-rank path.
@@ -54,7 +54,7 @@ class LoRA(Adapter):
     kinds = ('framewise', 'joint', 'text')
 
     def __init__(self, embed_dims: int, rank: int = 8,
-                 alpha: Optional[float] = None,
+                 alpha: float | None = None,
                  targets: Sequence[str] = ('q', 'v'),
                  dropout: float = 0.) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """The backbone of Recognizer3D: clips in, frame features out."""
 
-from typing import Optional, Sequence, Union
+from typing import Sequence
 
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
@@ -28,7 +28,7 @@ class CLIPViT(BaseModule):
         adapters (Sequence[dict]): ``dict(type=..., layers=[...], ...)`` each.
         compile (bool | dict): Compile the blocks with ``torch.compile``; a
             dict is passed on to it.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        init_cfg (dict | None): mmengine's initialisation config.
 
     Shapes:
         - Input: ``(B, 3, T, H, W)``, normalised.
@@ -44,8 +44,8 @@ class CLIPViT(BaseModule):
                  encoder: dict,
                  num_frames: int,
                  adapters: Sequence[dict] = (),
-                 compile: Union[bool, dict] = False,
-                 init_cfg: Optional[dict] = None) -> None:
+                 compile: bool | dict = False,
+                 init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         encoder = dict(encoder)
         if encoder.pop('type', None) not in (None, 'CLIPVisionEncoder'):

@@ -1,7 +1,7 @@
 """Sizes of CLIP towers, taken from open_clip's table of models by name."""
 
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Optional, Tuple, Type, TypeVar, Union
+from typing import Tuple, Type, TypeVar
 
 import open_clip
 
@@ -66,7 +66,7 @@ class TextArch:
 Arch = TypeVar('Arch', VisionArch, TextArch)
 
 
-def arch_name(arch: Union[str, dict, VisionArch, TextArch]) -> Optional[str]:
+def arch_name(arch: str | dict | VisionArch | TextArch) -> str | None:
     """The open_clip name in ``arch``, to which tags of weights belong.
 
     Args:
@@ -133,7 +133,7 @@ def open_clip_config(name: str) -> dict:
     return config
 
 
-def vision_arch(arch: Union[str, dict, VisionArch]) -> VisionArch:
+def vision_arch(arch: str | dict | VisionArch) -> VisionArch:
     """Sizes of an image tower from an open_clip name or a dict of sizes.
 
     Args:
@@ -166,7 +166,7 @@ def vision_arch(arch: Union[str, dict, VisionArch]) -> VisionArch:
         mlp_ratio=vision.get('mlp_ratio', 4.0))
 
 
-def text_arch(arch: Union[str, dict, TextArch]) -> TextArch:
+def text_arch(arch: str | dict | TextArch) -> TextArch:
     """Sizes of a text tower from an open_clip name or a dict of sizes.
 
     Args:

@@ -267,14 +267,14 @@ class Transformer(BaseModule):
             block.compile(**kwargs)
 
     def forward(self, x: Tensor, layout: TokenLayout,
-                stacks: Sequence['nn.Module'] = (),
+                stacks: Sequence[nn.Module] = (),
                 frozen: bool = False) -> Tuple[Tensor, TokenLayout, list]:
         """Run all blocks.
 
         Args:
             x (Tensor): Tokens.
             layout (TokenLayout): Their layout.
-            stacks (Sequence[AdapterStack]): Adapters from every owner; their
+            stacks (Sequence[nn.Module]): Adapters from every owner; their
                 lists are called one after the other at each point.
             frozen (bool): Whether no block trains; blocks below the first
                 trained adapter then run without gradient.

@@ -1,6 +1,6 @@
 """CLIP's text tower."""
 
-from typing import Optional, Sequence, Union
+from typing import Sequence
 
 import torch
 from mmaction.registry import MODELS
@@ -19,26 +19,26 @@ class CLIPTextEncoder(BaseModule):
     """A causal transformer over tokens with OpenAI's parameter names.
 
     Args:
-        arch (str | dict): An open_clip model name (``'ViT-B-16'``), the
-            fields of :class:`TextArch`, or both, as in
+        arch (str | dict | TextArch): An open_clip model name
+            (``'ViT-B-16'``), the fields of :class:`TextArch`, or both, as in
             ``dict(name='ViT-B-16', context_length=32)``.
         act (str): ``'quick_gelu'`` (OpenAI's weights) or ``'gelu'``.
-        weights (str, optional): As for :class:`CLIPVisionEncoder`.
+        weights (str | None): As for :class:`CLIPVisionEncoder`.
         frozen (bool): Keep every parameter as it is and stay in eval mode.
         with_cp (bool): Recompute blocks in backward to save memory.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        init_cfg (dict | None): mmengine's initialisation config.
 
     Raises:
         ValueError: If a size, the activation or the weights are not valid.
     """
 
     def __init__(self,
-                 arch: Union[str, dict, TextArch],
+                 arch: str | dict | TextArch,
                  act: str,
-                 weights: Optional[str] = None,
+                 weights: str | None = None,
                  frozen: bool = False,
                  with_cp: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.arch_name = arch_name(arch)
         self.arch = arch = text_arch(arch)
@@ -84,7 +84,7 @@ class CLIPTextEncoder(BaseModule):
         Args:
             tokens (Tensor): ``(B, L)`` token ids; the end token has the
                 largest id of its row, as CLIP's tokenizer writes it.
-            stacks (Sequence[AdapterStack]): Adapters from every owner.
+            stacks (Sequence[nn.Module]): Adapters from every owner.
 
         Returns:
             Tensor: ``(B, output_dims)``, not L2-normalised.

@@ -1,6 +1,6 @@
 """CLIP's image tower over the frames of clips."""
 
-from typing import NamedTuple, Optional, Sequence, Tuple, Union
+from typing import NamedTuple, Sequence, Tuple
 
 import torch
 from mmaction.registry import MODELS
@@ -35,12 +35,12 @@ class CLIPVisionEncoder(BaseModule):
     state dict is CLIP's and loads strictly.
 
     Args:
-        arch (str | dict): An open_clip model name (``'ViT-B-16'``), the
-            fields of :class:`VisionArch`, or both, as in
+        arch (str | dict | VisionArch): An open_clip model name
+            (``'ViT-B-16'``), the fields of :class:`VisionArch`, or both, as in
             ``dict(name='ViT-B-16', image_size=336)``.
         act (str): ``'quick_gelu'`` (OpenAI's weights) or ``'gelu'``; stated,
             never guessed, and checked against ``weights``.
-        weights (str, optional): An open_clip tag or a file, see
+        weights (str | None): An open_clip tag or a file, see
             :func:`mmvidadapt.models.clip.weights.load_vision_weights`. Read
             by :meth:`init_weights`.
         post_norm (bool): Whether to keep ``ln_post``.
@@ -49,22 +49,22 @@ class CLIPVisionEncoder(BaseModule):
         frozen (bool): Keep every parameter as it is and stay in eval mode.
         drop_path_rate (float): Stochastic depth of the last block.
         with_cp (bool): Recompute blocks in backward to save memory.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        init_cfg (dict | None): mmengine's initialisation config.
 
     Raises:
         ValueError: If a size, the activation or the weights are not valid.
     """
 
     def __init__(self,
-                 arch: Union[str, dict, VisionArch],
+                 arch: str | dict | VisionArch,
                  act: str,
-                 weights: Optional[str] = None,
+                 weights: str | None = None,
                  post_norm: bool = True,
                  project: bool = False,
                  frozen: bool = False,
                  drop_path_rate: float = 0.,
                  with_cp: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.arch_name = arch_name(arch)
         self.arch = arch = vision_arch(arch)
@@ -139,7 +139,7 @@ class CLIPVisionEncoder(BaseModule):
         Args:
             frames (Tensor): ``(B*T, 3, H, W)``, clip-major, frame-minor.
             num_frames (int): Frames ``T`` of each clip.
-            stacks (Sequence[AdapterStack]): Adapters from every owner.
+            stacks (Sequence[nn.Module]): Adapters from every owner.
 
         Returns:
             EncoderOutput: Tokens ``(B*T', 1+N, D)`` after the last block,

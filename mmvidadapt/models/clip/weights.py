@@ -26,8 +26,7 @@ from mmengine.logging import MMLogger
 from open_clip import pretrained
 from torch import Tensor, nn
 
-from ...compat.checkpoints import (CheckpointError, explain,
-                                   read_checkpoint)
+from ...compat.checkpoints import CheckpointError, explain, read_checkpoint
 from .layouts import Layout, detect_layout, split_towers
 
 #: Weights inside a folder of Hugging Face's hub, in order of preference.
@@ -55,7 +54,7 @@ def load_vision_weights(encoder: nn.Module, weights: str) -> None:
     """Load CLIP weights into an image encoder.
 
     Args:
-        encoder (CLIPVisionEncoder): The encoder, changed in place.
+        encoder (nn.Module): A :class:`CLIPVisionEncoder`, changed in place.
         weights (str): An open_clip tag of the encoder's ``arch`` name
             (``'openai'``, ``'laion2b_s34b_b88k'``), or a file or folder:
             OpenAI's TorchScript archive (from a trusted source only) or
@@ -77,7 +76,7 @@ def load_text_weights(encoder: nn.Module, weights: str) -> None:
     """Load CLIP weights into a text encoder.
 
     Args:
-        encoder (CLIPTextEncoder): The encoder, changed in place.
+        encoder (nn.Module): A :class:`CLIPTextEncoder`, changed in place.
         weights (str): As for :func:`load_vision_weights`.
 
     Raises:

@@ -1,6 +1,6 @@
 """The linear classifier over averaged frame features."""
 
-from typing import Dict, Optional
+from typing import Any, Dict
 
 import torch
 from mmaction.models.heads import BaseHead
@@ -17,6 +17,9 @@ from .checks import check_labels
 class LinearHead(BaseHead):
     """Average frame features, then classify them.
 
+    Takes the arguments of MMAction2's ``BaseHead`` as well (``loss_cls``,
+    ``label_smooth_eps``, ``multi_class``, ``average_clips``, ...).
+
     Args:
         num_classes (int): Classes ``K``.
         in_channels (int): Channels ``D`` of the frame features.
@@ -25,9 +28,7 @@ class LinearHead(BaseHead):
         reinit_on_mismatch (bool): Start a classifier for other classes
             afresh when a checkpoint's does not fit, for fine-tuning on
             another data set; it then refuses to predict until it trained.
-        init_cfg (dict, optional): mmengine's initialisation config.
-        **kwargs: Arguments of MMAction2's ``BaseHead`` (``loss_cls``,
-            ``label_smooth_eps``, ``multi_class``, ``average_clips``, ...).
+        init_cfg (dict | None): mmengine's initialisation config.
 
     Shapes:
         - Input: ``(B, T', D)``.
@@ -37,7 +38,7 @@ class LinearHead(BaseHead):
     def __init__(self, num_classes: int, in_channels: int,
                  dropout: float = 0., init_std: float = 0.02,
                  reinit_on_mismatch: bool = False,
-                 init_cfg: Optional[dict] = None, **kwargs) -> None:
+                 init_cfg: dict | None = None, **kwargs: Any) -> None:
         super().__init__(num_classes, in_channels, init_cfg=init_cfg,
                          **kwargs)
         self.dropout = nn.Dropout(dropout)
@@ -47,7 +48,7 @@ class LinearHead(BaseHead):
         refuse_partial_load(
             self, allow=['shape'] if reinit_on_mismatch else [])
 
-    def forward(self, x: Tensor, **kwargs) -> Tensor:
+    def forward(self, x: Tensor, **_: Any) -> Tensor:
         """Score clips.
 
         Args:

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmaction.registry import MODELS
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import MODELS as ROOT_MODELS
-from tests import tiny_clip as tiny
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from mmvidadapt.models.adapters import POINTS, Adapter, AdapterStack
 from mmvidadapt.models.clip import TokenLayout
+from tests import tiny_clip as tiny
 
 
 class Halve(Adapter):

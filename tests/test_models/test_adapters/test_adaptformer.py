@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tests import tiny_clip as tiny
 
 from mmvidadapt.models.adapters import AdapterStack, AdaptFormer
+from tests import tiny_clip as tiny
 
 
 def _stack(**options) -> AdapterStack:

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests import tiny_clip as tiny
 from torch import nn
 
 from mmvidadapt.models.adapters import AdapterStack, LoRA
+from tests import tiny_clip as tiny
 
 
 def _stack(**options) -> AdapterStack:

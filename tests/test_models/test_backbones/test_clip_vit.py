@@ -5,16 +5,16 @@ import shutil
 
 import pytest
 import torch
+from mmaction.registry import MODELS
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import load_state_dict
-from tests import tiny_clip as tiny
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
-from mmaction.registry import MODELS
 from mmvidadapt.models.adapters import Adapter
 from mmvidadapt.models.backbones import CLIPViT
 from mmvidadapt.models.clip import TokenLayout
+from tests import tiny_clip as tiny
 
 ARCH = dict(tiny.VISION, num_layers=4)
 LORA = dict(type='LoRA', layers=[1, 2])

@@ -4,12 +4,15 @@ import copy
 
 import pytest
 import torch
-from tests import tiny_clip as tiny
 from torch import nn
 
-from mmvidadapt.models.clip import (CLIPTextEncoder, CLIPVisionEncoder,
-                                    TokenLayout)
+from mmvidadapt.models.clip import (
+    CLIPTextEncoder,
+    CLIPVisionEncoder,
+    TokenLayout,
+)
 from mmvidadapt.models.clip.block import build_activation
+from tests import tiny_clip as tiny
 
 
 def _train_encoder(**changes) -> CLIPVisionEncoder:

@@ -4,12 +4,16 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from tests import tiny_clip as tiny
 from torch import nn
 
-from mmvidadapt.models.clip import (CLIPTextEncoder, CLIPVisionEncoder,
-                                    text_arch, vision_arch)
+from mmvidadapt.models.clip import (
+    CLIPTextEncoder,
+    CLIPVisionEncoder,
+    text_arch,
+    vision_arch,
+)
 from mmvidadapt.models.clip.arch import open_clip_config
+from tests import tiny_clip as tiny
 
 
 def _on_meta(build: type, *args, **kwargs) -> nn.Module:

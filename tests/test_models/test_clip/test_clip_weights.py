@@ -12,11 +12,11 @@ import torch
 from mmengine.logging import MMLogger
 from open_clip import pretrained
 from safetensors.torch import save_file
-from tests import tiny_clip as tiny
 from torch import nn
 
 from mmvidadapt.compat.checkpoints import CheckpointError
 from mmvidadapt.models.clip.weights import resize_positions
+from tests import tiny_clip as tiny
 
 
 @pytest.fixture
@@ -328,17 +328,19 @@ def test_report_names_file_layout_tensors_and_interpolation(clip, tmp_path,
         'activation quick_gelu taken from the config .*', log[0])
 
 
-def test_positions_are_resized_as_open_clip_does(clip, tmp_path):
+@pytest.mark.parametrize('old, new', [(32, 80), (80, 48)])
+def test_positions_are_resized_as_open_clip_does(tmp_path, old, new):
     from open_clip.model import resize_pos_embed
+    clip = tiny.reference(image_size=old)
     path = _saved(clip.state_dict(), tmp_path / 'a.pt')
-    large = tiny.reference(image_size=80)
+    other = tiny.reference(image_size=new)
     state = clip.state_dict()
-    resize_pos_embed(state, large)
-    large.load_state_dict(state)
-    ours = tiny.vision(weights=path, arch=dict(tiny.VISION, image_size=80))
-    images = tiny.frames(image_size=80)
+    resize_pos_embed(state, other)
+    other.load_state_dict(state)
+    ours = tiny.vision(weights=path, arch=dict(tiny.VISION, image_size=new))
+    images = tiny.frames(image_size=new)
     torch.testing.assert_close(tiny.image_features(ours, images),
-                               large.encode_image(images), atol=1e-5,
+                               other.encode_image(images), atol=1e-5,
                                rtol=1e-5)
     assert torch.equal(ours.positional_embedding[0],
                        clip.visual.positional_embedding[0])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+
 from tests.conftest import ROOT
 from tests.tiny import write_tiny_config
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
+from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_state_dict
-from tests import tiny_clip as tiny
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
 from mmvidadapt.models.heads import LinearHead
+from tests import tiny_clip as tiny
 
 
 @pytest.fixture(autouse=True)
