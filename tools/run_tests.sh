@@ -5,6 +5,7 @@
 #   bash tools/run_tests.sh                          everything but `slow`
 #   bash tools/run_tests.sh -m slow                  the long tests only
 #   bash tools/run_tests.sh tests/test_packaging.py  one file
+#   bash tools/run_tests.sh -n 0 --pdb               in one process
 # Paths are relative to the repository, wherever the command is given.
 set -euo pipefail
 
@@ -19,4 +20,6 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 export MKL_NUM_THREADS="${MKL_NUM_THREADS:-$OMP_NUM_THREADS}"
 export PYTHONDONTWRITEBYTECODE=1 MPLBACKEND=Agg
 cd "$root"
-exec "$MMVIDADAPT_PYTHON" -m pytest "${MMVIDADAPT_ARGS[@]}"
+# Two processes by default; a later -n of the user's wins (-n 0: in one).
+exec "$MMVIDADAPT_PYTHON" -m pytest -n 2 --dist loadfile \
+    "${MMVIDADAPT_ARGS[@]}"

@@ -8,21 +8,15 @@ optim_wrapper = dict(
         type='AdamW', lr=2e-5, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
         norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0.))
-param_scheduler = [
+param_scheduler = [  # warm-up from 1e-6, then a cosine to 1e-6
     dict(
-        type='LinearLR',
-        start_factor=0.05,  # 1e-6
-        by_epoch=True,
-        begin=0,
-        end=5,
-        convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=17,
+        type='WarmupCosineLR',
+        T_max=22,
+        warmup=5,
+        start_lr=1e-6,
         eta_min=1e-6,
+        cosine_from='warmup_end',
         by_epoch=True,
-        begin=5,
-        end=22,
         convert_to_iter_based=True)
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=22, val_interval=1)
