@@ -275,10 +275,15 @@ def test_reader_carries_its_state_and_follows_the_frames():
 
 
 def _grad_record(encoder: nn.Module, *stacks) -> list[bool]:
+    """Which blocks run with gradients switched on."""
     record: list[bool] = []
-    hooks = [block.register_forward_hook(
-        lambda m, a, out: record.append(out[0].requires_grad))
-        for block in encoder.transformer.resblocks]
+
+    def note(block: nn.Module, args: tuple, out: tuple) -> None:
+        record.append(torch.is_grad_enabled())
+        assert out[0].requires_grad == record[-1]
+
+    hooks = [block.register_forward_hook(note)
+             for block in encoder.transformer.resblocks]
     encoder(tiny.frames(8), 8, stacks=stacks)
     for hook in hooks:
         hook.remove()
