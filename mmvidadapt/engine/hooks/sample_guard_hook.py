@@ -7,6 +7,7 @@ from mmaction.registry import HOOKS
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from ...datasets.broken_video import guard_reading
@@ -34,6 +35,8 @@ class SampleGuardHook(Hook):
     - The random numbers of a step (mixup, dropout, drop path) depend on the
       seed, the iteration and the rank. A resumed run therefore repeats the
       numbers of an uninterrupted one without any state in the checkpoint.
+    - Gradients that are accumulated over several steps are used up at the
+      end of an epoch, because a checkpoint does not hold them.
     - The seed of the shuffle order is kept in the checkpoint, because
       MMEngine draws a new one at every start that names no seed.
     - A broken video is replaced by another one and counted.
@@ -146,8 +149,17 @@ class SampleGuardHook(Hook):
         """
         # The one "epoch" of an iteration-based loop is all of the training;
         # there the stamper counts the passes itself.
-        if not hasattr(runner.train_loop, 'dataloader_iterator'):
-            self._stamper.epoch = runner.epoch
+        loop = runner.train_loop
+        if hasattr(loop, 'dataloader_iterator'):
+            return
+        self._stamper.epoch = runner.epoch
+        wrapper = runner.optim_wrapper
+        if (isinstance(wrapper, OptimWrapper)
+                and wrapper._accumulative_counts > 1):
+            # Counted anew, so that the last step of the epoch updates with
+            # what is left, and no gradient is lost between two epochs.
+            wrapper.initialize_count_status(
+                runner.model, 0, len(loop.dataloader))
 
     def before_train_iter(self, runner: Runner, batch_idx: int,
                           data_batch: Any = None) -> None:
