@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmaction.apis import inference_recognizer, init_recognizer
 from mmengine.registry import DefaultScope
 
+from mmvidadapt.compat.checkpoints import read_checkpoint
 from tests.conftest import ROOT
 from tests.tiny import write_tiny_config
 from tests.toy_videos import write_video
@@ -70,9 +72,8 @@ def results(name: str) -> dict:
 
 
 def checkpoint(path: Path) -> dict:
-    """A checkpoint as mmengine reads it."""
-    from mmengine.runner.checkpoint import CheckpointLoader
-    return CheckpointLoader.load_checkpoint(str(path), 'cpu')
+    """What a training saved."""
+    return read_checkpoint(path, 'cpu')
 
 
 @pytest.fixture(scope='module')
@@ -211,7 +212,6 @@ def test_loggers_works(checkout: Path,
 
 
 def test_frozen_works(checkout: Path) -> None:
-    from mmaction.apis import inference_recognizer, init_recognizer
     run = train('data/mine/frozen.py')
     first = checkpoint(run / 'epoch_1.pth')
     state = first['state_dict']
@@ -233,12 +233,10 @@ def test_frozen_works(checkout: Path) -> None:
 
 
 def test_with_cp_works(checkout: Path) -> None:
-    from mmaction.apis import init_recognizer
     run = train('data/mine/with_cp.py')
-    plain = checkpoint(checkout / CHECKPOINT)['state_dict']
-    saved = checkpoint(run / 'epoch_1.pth')['state_dict']
-    for key, value in plain.items():  # memory only, not what is learned
-        assert torch.allclose(saved[key], value, atol=1e-4), key
+    first = scalars(checkout / 'work_dirs' / 'config')
+    assert [line['loss'] for line in scalars(run) if 'loss' in line] == \
+        pytest.approx([line['loss'] for line in first if 'loss' in line])
     model = init_recognizer('data/mine/with_cp.py', device='cpu')
     assert model.backbone.encoder.transformer.with_cp
 
