@@ -117,11 +117,18 @@ def _lines(ann_file: str, what: str) -> Iterator[tuple[int, str]]:
     """Yield number and text of every line that is not blank.
 
     Raises:
-        ListError: If there is none.
+        FileNotFoundError: If there is no such list.
+        ListError: If there is no such line.
     """
     from mmengine.fileio import list_from_file
+    try:
+        lines = list_from_file(ann_file)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'the annotation list {ann_file} does not exist: correct '
+            'ann_file of the data set, or write the list') from error
     empty = True
-    for number, line in enumerate(list_from_file(ann_file), 1):
+    for number, line in enumerate(lines, 1):
         if line.strip():
             empty = False
             yield number, line
