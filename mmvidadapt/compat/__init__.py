@@ -17,6 +17,7 @@ from . import (
     installed_packages,
     localizers,
     mixed_precision,
+    multimodal,
     numpy_names,
     opencv,
     requirements,
@@ -65,6 +66,8 @@ MENDS: tuple[Mend, ...] = (
          requirements.introduce_fork),
     Mend('mmaction2 lacks DRN', localizers.needed, localizers.mend,
          after='mmaction.registry'),
+    Mend('VindLU fails on transformers 5', multimodal.needed,
+         multimodal.mend, after='mmaction.utils.dependency'),
     *(Mend(f'removed numpy names in {module}',
            partial(numpy_names.needed, module),
            partial(numpy_names.mend, module), after=module)
