@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
+from mmaction.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
-from mmaction.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
 from tests.conftest import ROOT
 from tests.tiny import SIZE, shrink_model
 

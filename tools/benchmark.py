@@ -341,7 +341,7 @@ def draw(rows: Sequence[Row], path: Path, title: str) -> None:
     figure, axes = plt.subplots(
         1, len(groups), figsize=(1 + 4.2 * len(groups), 4), squeeze=False,
         sharey=True)
-    for axis, group in zip(axes[0], groups):
+    for axis, group in zip(axes[0], groups, strict=True):
         found = [row for row in rows if (row.mode, row.dtype) == group]
         names = [row.name for row in found]
         axis.barh(names, [row.time_ratio for row in found], color='#4c78a8',

@@ -56,7 +56,8 @@ def format_table(result: Complexity) -> str:
     add('total', result.total)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ['  '.join(cell.ljust(w) if i == 0 else cell.rjust(w)
-                       for i, (cell, w) in enumerate(zip(row, widths)))
+                       for i, (cell, w) in enumerate(
+                           zip(row, widths, strict=True)))
              for row in rows]
     rule = '-' * len(lines[0])
     frames, height, width = result.shape[-3:]

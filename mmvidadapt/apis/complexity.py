@@ -167,7 +167,7 @@ def count_complexity(model: nn.Module,
     tally = _Tally()
     seen = set()
     for name, module in model.named_modules():
-        for key, param in module.named_parameters(recurse=False):
+        for param in module.parameters(recurse=False):
             if id(param) not in seen:
                 seen.add(id(param))
                 cost = tally.parts[_part_of(name, labels)]
