@@ -141,7 +141,8 @@ def test_a_stopped_data_set_is_not_complete(tmp_path) -> None:
     writing = synthetic.write_dataset(tmp_path / 'data', SMALL)
     next(writing)
     assert not synthetic.is_complete(tmp_path / 'data', SMALL)
-    assert sum(synthetic.write_dataset(tmp_path / 'data', SMALL)) == 68
+    assert sum(synthetic.write_dataset(tmp_path / 'data',
+                                       SMALL)) == SMALL.num_clips
     assert synthetic.is_complete(tmp_path / 'data', SMALL)
     assert not synthetic.is_complete(tmp_path / 'data',
                                      replace(SMALL, seed=1))
@@ -382,11 +383,15 @@ def test_the_system_check_sees_a_decoder_that_reads_something_else(
 
 def test_a_failing_script_is_one_sentence_with_its_log(
         tool, tmp_path) -> None:
-    with pytest.raises(ValueError, match=r'tools/train.py stopped with '
-                       r"status 1 \(error: config 'no.py' does not exist"
-                       r'.*log.txt'):
-        tool.run_script(['tools/train.py', 'no.py'], tmp_path / 'log.txt',
-                        tmp_path, lambda line: None)
+    script = tmp_path / 'broken.py'
+    script.write_text('print("on its way")\nraise SystemExit("no disk")\n')
+    seen = []
+    with pytest.raises(ValueError, match=r'broken.py stopped with status 1 '
+                       r'\(no disk\): see .*log.txt'):
+        tool.run_script([str(script)], tmp_path / 'log.txt', tmp_path,
+                        seen.append)
+    assert seen == ['on its way\n', 'no disk\n']
+    assert (tmp_path / 'log.txt').read_text() == ''.join(seen)
 
 
 def test_progress_is_read_from_the_log_of_mmengine(tool) -> None:

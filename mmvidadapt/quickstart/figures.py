@@ -244,6 +244,7 @@ def draw_curves(histories: Dict[str, History], order_blind: float,
               title='Accuracy', ylim=(0, 103))
     for axes in (left, right):
         axes.grid(alpha=.3)
-        axes.legend(frameon=False)
         axes.set_xlim(left=0)
+    left.legend(frameon=False)
+    right.legend(frameon=False, loc='lower right')
     save_figure(figure, path)
