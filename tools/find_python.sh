@@ -1,16 +1,20 @@
 # Sourced by the launch scripts. Sets `python` to the interpreter to use:
-# $PYTHON, else the active environment's, else the .venv that the README
-# commands made, else python3. Puts the checkout on PYTHONPATH.
+# $PYTHON, else that of the active virtual environment, else the .venv that
+# the README commands made, else conda's, else python3. A virtual environment
+# was activated on purpose; conda's base often is by every new shell. Puts the
+# checkout on PYTHONPATH.
 # shellcheck shell=bash
 
 tools="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(dirname "$tools")"
 if [ -n "${PYTHON:-}" ]; then
     python="$PYTHON"
-elif [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
-    python=python
+elif [ -n "${VIRTUAL_ENV:-}" ]; then
+    python="$VIRTUAL_ENV/bin/python"
 elif [ -x "$root/.venv/bin/python" ]; then
     python="$root/.venv/bin/python"
+elif [ -n "${CONDA_PREFIX:-}" ]; then
+    python="$CONDA_PREFIX/bin/python"
 else
     python=python3
 fi

@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / 'tools'
 CONFIG = 'some config.py'
+# Two processes; a later -n of the user's wins.
+PYTEST = ['-m', 'pytest', '-n', '2', '--dist', 'loadfile']
 
 # Answers questions like Python, installs nothing, writes its calls down.
 FAKE_PYTHON = f"""#!/usr/bin/env bash
@@ -37,7 +39,11 @@ case "$1 $2" in
         [[ "$2" =~ find_spec\\(\\'([a-z0-9]+)\\'\\) ]]
         [[ " $FAKE_MODULES " == *" ${{BASH_REMATCH[1]}} "* ]]
         exit ;;
-    -c*version_info*) [ -z "$FAKE_OLD" ] || exit 1; exit 0 ;;
+    -c*version_info*)
+        [[ "$2" =~ \\(3,\\ ([0-9]+)\\) ]]
+        old="${{FAKE_OLD#3.}}"
+        [ -z "$old" ] || [ "${{old%%.*}}" -ge "${{BASH_REMATCH[1]}}" ]
+        exit ;;
     '--version '*) echo "Python ${{FAKE_OLD:-3.11.0}}"; exit 0 ;;
     '- '*) exec {sys.executable} "$@" ;;
 esac
@@ -140,6 +146,17 @@ def test_old_python_is_named_with_the_remedy(sandbox: Sandbox) -> None:
             ) in result.stderr
 
 
+@pytest.mark.parametrize('how, status', [('--active', 1), ('--as-is', 0)])
+def test_python_3_10_is_for_environments_that_are_used_as_they_are(
+        sandbox: Sandbox, how: str, status: int) -> None:
+    result = sandbox.run('tools/run_tests.sh', how, FAKE_OLD='3.10.4',
+                         FAKE_MODULES='pip')
+    assert result.returncode == status, result.stderr
+    assert ('but Python 3.11 or newer is needed' in result.stderr) == status
+    too_old = sandbox.run('tools/run_tests.sh', how, FAKE_OLD='3.9.1')
+    assert too_old.returncode == 1
+
+
 def test_absent_python_is_named_with_the_remedy(sandbox: Sandbox) -> None:
     result = sandbox.run('tools/run_tests.sh', PYTHON='python3.99')
     assert result.returncode == 1
@@ -204,7 +221,7 @@ def test_active_torch_without_torchvision_is_refused(
 def test_as_is_installs_nothing(sandbox: Sandbox) -> None:
     result = sandbox.run('tools/run_tests.sh', '--as-is', '-k', 'a b')
     assert result.returncode == 0, result.stderr
-    assert sandbox.calls() == [['-m', 'pytest', '-k', 'a b', 'OMP=1']]
+    assert sandbox.calls() == [[*PYTEST, '-k', 'a b', 'OMP=1']]
 
 
 # The two commands -------------------------------------------------------
@@ -214,9 +231,9 @@ def test_run_tests_passes_options_and_limits_threads(
         sandbox: Sandbox) -> None:
     sandbox.run('tools/run_tests.sh', '-m', 'slow', 'tests/test_x.py')
     assert sandbox.calls()[-1] == [
-        '-m', 'pytest', '-m', 'slow', 'tests/test_x.py', 'OMP=1']
+        *PYTEST, '-m', 'slow', 'tests/test_x.py', 'OMP=1']
     sandbox.run('tools/run_tests.sh', OMP_NUM_THREADS='3')
-    assert sandbox.calls()[-1] == ['-m', 'pytest', 'OMP=3']
+    assert sandbox.calls()[-1] == [*PYTEST, 'OMP=3']
 
 
 def test_quickstart_passes_options(sandbox: Sandbox) -> None:
@@ -306,13 +323,27 @@ def test_several_nodes_without_an_address_are_refused(
             'the machine with NODE_RANK=0.') in result.stderr
 
 
-def test_launcher_prefers_the_repository_venv(sandbox: Sandbox) -> None:
-    sandbox.run('tools/setup_env.sh')
-    broken = sandbox.script('python3', '#!/bin/sh\nexit 99\n')
-    assert sandbox.run('tools/dist_train.sh', CONFIG, '1').returncode == 0
-    named = sandbox.run('tools/dist_train.sh', CONFIG, '1',
-                        PYTHON=str(broken))
-    assert named.returncode == 99
+def test_launcher_prefers_named_then_activated_then_venv_then_conda(
+        sandbox: Sandbox, tmp_path: Path) -> None:
+    for place, name in enumerate(('named', 'active', 'repository', 'conda')):
+        folder = (sandbox.root / '.venv' if name == 'repository'
+                  else tmp_path / name) / 'bin'
+        folder.mkdir(parents=True)
+        (folder / 'python').write_text(f'#!/bin/sh\nexit {40 + place}\n')
+        (folder / 'python').chmod(0o755)
+    # What activation does; the first of PATH is not the one to be asked.
+    env = dict(PYTHON=str(tmp_path / 'named' / 'bin' / 'python'),
+               VIRTUAL_ENV=str(tmp_path / 'active'),
+               CONDA_PREFIX=str(tmp_path / 'conda'))
+    found = [sandbox.run('tools/dist_train.sh', CONFIG, '1', **env).returncode]
+    for gone in ('PYTHON', 'VIRTUAL_ENV', '.venv', 'CONDA_PREFIX'):
+        if gone == '.venv':
+            shutil.rmtree(sandbox.root / gone)
+        else:
+            del env[gone]
+        found.append(sandbox.run(
+            'tools/dist_train.sh', CONFIG, '1', **env).returncode)
+    assert found == [40, 41, 42, 43, 0]  # the last is python3 of the PATH
 
 
 def test_slurm_scripts_start_srun(sandbox: Sandbox) -> None:
