@@ -2,11 +2,14 @@
 # Run every linter, directly (no hooks to download), and fail if any does.
 #
 # usage: bash tools/lint.sh [--active | --as-is]
+#   --active  install into the active environment instead of .venv
+#   --as-is   use the active environment and install nothing
 set -uo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=tools/setup_env.sh
 . "$root/tools/setup_env.sh"
+mmvidadapt_help "$@"
 mmvidadapt_setup "$@" || exit 1
 if [ "${#MMVIDADAPT_ARGS[@]}" -gt 0 ]; then
     echo "usage: bash tools/lint.sh [--active | --as-is]" >&2

@@ -2,12 +2,18 @@
 # Prepare the environment, check the machine, then run tools/quickstart.py.
 #
 # usage: bash tools/quickstart.sh [--active | --as-is] [OPTIONS]
-# The options are those of tools/quickstart.py; --ci is the short version.
+#   --active  install into the active environment instead of .venv
+#   --as-is   use the active environment and install nothing
+#   --ci      a shorter training with lower targets
+#   --fresh   repeat all stages, also those that are done
+#   --seed N  seed of data, weights and order
+#   --work-dir FOLDER  where everything goes (default .quickstart)
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=tools/setup_env.sh
 . "$root/tools/setup_env.sh"
+mmvidadapt_help "$@"
 mmvidadapt_setup "$@"
 
 fail() {

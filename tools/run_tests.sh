@@ -6,12 +6,15 @@
 #   bash tools/run_tests.sh -m slow                  the long tests only
 #   bash tools/run_tests.sh tests/test_packaging.py  one file
 #   bash tools/run_tests.sh -n 0 --pdb               in one process
+#   --active  install into the active environment instead of .venv
+#   --as-is   use the active environment and install nothing
 # Paths are relative to the repository, wherever the command is given.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=tools/setup_env.sh
 . "$root/tools/setup_env.sh"
+mmvidadapt_help "$@"
 mmvidadapt_setup "$@"
 
 # Tiny tensors gain nothing from many threads, and processes that each start

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Prepare the Python environment of the two README commands.
 #
-# Sourced by tools/run_tests.sh, tools/quickstart.sh and tools/lint.sh; run by
-# itself it only prepares. Sets and exports MMVIDADAPT_PYTHON, the interpreter
-# to use.
+# Sourced by tools/run_tests.sh, tools/quickstart.sh and tools/lint.sh;
+# tools/setup_env.sh run by itself only prepares. Sets and exports
+# MMVIDADAPT_PYTHON, the interpreter to use.
 #
 #   MMVIDADAPT_ENV=venv    (default) use .venv in the repository, created and
 #                          filled with requirements/pinned.txt when needed
@@ -177,6 +177,18 @@ _mva_setup() {
     export MMVIDADAPT_PYTHON PATH
 }
 
+# Answer --help, wherever it stands, with the comment at the top of the
+# script; nothing is installed or started. Call it before mmvidadapt_setup.
+mmvidadapt_help() {
+    local option
+    for option in "$@"; do
+        case "$option" in -h | --help)
+            sed -n '2,/^[^#]/ { s/^# \{0,1\}//p }' "$0"
+            exit 0 ;;
+        esac
+    done
+}
+
 # Take our own options off the front of a script's arguments; the rest is
 # left in MMVIDADAPT_ARGS.
 mmvidadapt_setup() {
@@ -190,5 +202,6 @@ mmvidadapt_setup() {
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    mmvidadapt_help "$@"
     _mva_setup "$@"
 fi

@@ -1,6 +1,7 @@
 """The bash entry points, run with an interpreter that records its calls."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -234,6 +235,28 @@ def test_run_tests_passes_options_and_limits_threads(
         *PYTEST, '-m', 'slow', 'tests/test_x.py', 'OMP=1']
     sandbox.run('tools/run_tests.sh', OMP_NUM_THREADS='3')
     assert sandbox.calls()[-1] == [*PYTEST, 'OMP=3']
+
+
+@pytest.mark.parametrize('name', ['quickstart', 'run_tests', 'lint',
+                                  'setup_env'])
+@pytest.mark.parametrize('args', [['--help'], ['-h'], ['--active', '--help']])
+def test_help_installs_and_starts_nothing(
+        sandbox: Sandbox, name: str, args: list[str]) -> None:
+    result = sandbox.run(f'tools/{name}.sh', *args)
+    assert result.returncode == 0, result.stderr
+    assert f'tools/{name}.sh' in result.stdout
+    assert '--active' in result.stdout and '--as-is' in result.stdout
+    assert 'set -' not in result.stdout and '#' not in result.stdout
+    assert sandbox.calls() == []
+    assert not (sandbox.root / '.venv').exists()
+
+
+def test_help_of_the_quickstart_names_every_option(sandbox: Sandbox) -> None:
+    script = (TOOLS / 'quickstart.py').read_text()
+    options = re.findall(r"add_argument\(\s*'(--[a-z-]+)'", script)
+    assert '--ci' in options
+    found = sandbox.run('tools/quickstart.sh', '--help').stdout
+    assert set(options) <= set(re.findall(r'--[a-z-]+', found))
 
 
 def test_quickstart_passes_options(sandbox: Sandbox) -> None:
