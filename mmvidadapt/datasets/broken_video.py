@@ -8,6 +8,7 @@ pipeline turns all of them into one named error and lets every other
 exception through.
 """
 
+import errno
 import logging
 import os
 import struct
@@ -29,6 +30,14 @@ TAIL_BYTES = 8
 
 REMEDY = ('fetch or encode the file again, or take its line out of the '
           'annotation file')
+
+# What a sound file answers on a machine in trouble. FFmpeg gives two of them
+# for damaged files, too.
+_SYSTEM_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ESTALE,
+                  errno.EIO, errno.ENOMEM}
+_FFMPEG_DAMAGE = {errno.EIO, errno.ENOMEM}
+_SYSTEM_WORDS = ('cuda', 'out of memory', "can't allocate memory",
+                 "can't start new thread", 'too many open files')
 
 # The boxes of an MP4 or QuickTime file without which no frame is found.
 _MP4_STARTS = (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip', b'pnot')
@@ -63,8 +72,14 @@ def find_damage(path: str) -> str | None:
     Returns:
         str or None: What is wrong, without the file's name; ``None`` where
         nothing is seen to be wrong.
+
+    Raises:
+        OSError: If the system cannot say, for example for want of
+            permission.
     """
-    if not os.path.exists(path):
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return 'does not exist'
     if not os.path.isfile(path):
         return 'is not a file'
@@ -193,7 +208,10 @@ class ReadGuard:
     """Wrap a reading transform so that a broken file has its own error.
 
     Only what a decoder throws at a bad file is translated; a ``KeyError``
-    or ``TypeError`` of a misconfigured transform passes unchanged.
+    or ``TypeError`` of a misconfigured transform passes unchanged, and so
+    does a fault of the system (no permission, no memory, too many open
+    files, a failing disk, a stale network share, the GPU), which says
+    nothing about the file.
 
     Args:
         transform (Callable[[dict], dict]): A transform whose type name
@@ -239,6 +257,8 @@ class ReadGuard:
         except BrokenVideoError:
             raise
         except _reading_errors() as error:
+            if _is_system_fault(error):
+                raise
             raise BrokenVideoError(
                 f'{path} cannot be read by '
                 f'{type(self.transform).__name__}: {_first_line(error)}; '
@@ -300,7 +320,7 @@ class ReadGuard:
     def _check_decoded(self, reader: Any, results: dict, path: str) -> None:
         """Refuse frames that stand in for missing ones; name short videos."""
         total = results.get('total_frames')
-        if (isinstance(reader, _PyAVReader)
+        if (total is not None and isinstance(reader, _PyAVReader)
                 and reader.shortfall(total) > TAIL_FRAMES):
             raise BrokenVideoError(
                 f'{path} is truncated: its header announces {total} frames, '
@@ -325,6 +345,16 @@ def _reading_errors() -> tuple[type[BaseException], ...]:
         if module in sys.modules:
             errors.append(getattr(sys.modules[module], name))
     return tuple(errors)
+
+
+def _is_system_fault(error: BaseException) -> bool:
+    """Whether an error is about the machine rather than about the file."""
+    if isinstance(error, OSError):
+        by_ffmpeg = type(error).__module__.partition('.')[0] == 'av'
+        return error.errno in (_SYSTEM_ERRNOS - _FFMPEG_DAMAGE if by_ffmpeg
+                               else _SYSTEM_ERRNOS)
+    text = str(error).lower()
+    return any(words in text for words in _SYSTEM_WORDS)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,11 +1,14 @@
 """A broken video is one named error, whatever decodes it."""
 
+import errno
 import logging
+import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmaction.registry import DATASETS, TRANSFORMS
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
@@ -151,6 +154,80 @@ def test_a_pipeline_bug_is_not_taken_for_a_broken_video(tmp_path):
     del wrong.pipeline.transforms[1]  # nobody samples frames
     with pytest.raises(KeyError, match='frame_inds'):
         wrong[0]
+
+
+SYSTEM_FAULTS = [
+    *(OSError(number, os.strerror(number)) for number in (
+        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE,
+        errno.EACCES)),
+    MemoryError('4 GB'), torch.OutOfMemoryError('CUDA out of memory.'),
+    RuntimeError('CUDA error: device-side assert triggered'),
+    RuntimeError("can't start new thread")]
+
+
+@pytest.mark.parametrize('fault', SYSTEM_FAULTS, ids=repr)
+@pytest.mark.parametrize('place', [0, 2], ids=['opening', 'decoding'])
+def test_a_fault_of_the_system_is_not_taken_for_a_broken_video(
+        fault, place, tmp_path, monkeypatch):
+    sound = dataset(tmp_path, write_video(tmp_path / 'clip.mp4'))
+    reader = type(sound.pipeline.transforms[place].transform)
+
+    def fails(self, results):
+        raise fault
+
+    monkeypatch.setattr(reader, 'transform', fails)
+    with pytest.raises(type(fault)) as caught:
+        sound[0]
+    assert caught.value is fault
+
+
+def test_a_fault_while_looking_for_the_file_is_not_its_absence(
+        tmp_path, monkeypatch):
+    path = write_video(tmp_path / 'clip.mp4')
+    sound = dataset(tmp_path, path)
+    plain = os.stat
+
+    def stale(name, *args, **kwargs):
+        if str(name) == str(path):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return plain(name, *args, **kwargs)
+
+    monkeypatch.setattr(os, 'stat', stale)
+    with pytest.raises(OSError, match='Stale file handle'):
+        sound[0]
+
+
+@pytest.mark.parametrize('error', [
+    OSError(errno.EINVAL, 'Invalid argument'), RuntimeError('no stream')])
+def test_other_errors_of_a_decoder_are_about_the_file(error, tmp_path,
+                                                      monkeypatch):
+    bad = dataset(tmp_path, write_video(tmp_path / 'clip.mp4'))
+    reader = type(bad.pipeline.transforms[0].transform)
+
+    def fails(self, results):
+        raise error
+
+    monkeypatch.setattr(reader, 'transform', fails)
+    with pytest.raises(BrokenVideoError, match='cannot be read by'):
+        bad[0]
+
+
+@pytest.mark.parametrize('number, broken', [
+    (errno.EIO, True), (errno.ENOMEM, True), (errno.EACCES, False)])
+def test_ffmpegs_own_input_error_is_about_the_file(
+        number, broken, tmp_path, monkeypatch):
+    av = pytest.importorskip('av')
+    opened = dataset(tmp_path, write_video(tmp_path / 'clip.mp4'),
+                     decoder='PyAV')
+    kind = av.error.PermissionError if not broken else av.error.OSError
+    reader = type(opened.pipeline.transforms[0].transform)
+
+    def fails(self, results):
+        raise kind(number, os.strerror(number))
+
+    monkeypatch.setattr(reader, 'transform', fails)
+    with pytest.raises(BrokenVideoError if broken else PermissionError):
+        opened[0]
 
 
 def test_an_index_beyond_the_video_is_not_taken_for_a_broken_video(tmp_path):
