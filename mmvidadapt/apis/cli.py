@@ -6,7 +6,7 @@ import os.path as osp
 import re
 import sys
 import traceback
-from typing import Callable, Optional
+from typing import Callable
 
 from mmengine.config import Config, DictAction
 
@@ -130,12 +130,13 @@ def user_message(error: Exception) -> str:
     return re.sub(r'^(class `\w+` in \S+: )+', '', message)
 
 
-def run_tool(main: Callable[[argparse.Namespace], Optional[int]],
+def run_tool(main: Callable[[argparse.Namespace], int | None],
              args: argparse.Namespace) -> None:
     """Run a tool; an error that is meant for its user is one sentence.
 
     Args:
-        main (Callable): Takes the parsed options; returns an exit status.
+        main (Callable[[argparse.Namespace], int | None]): Takes the parsed
+            options; returns an exit status.
         args (argparse.Namespace): Parsed options.
     """
     try:

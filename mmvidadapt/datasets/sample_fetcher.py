@@ -9,7 +9,7 @@ the seed, the epoch, and the sample's index.
 import hashlib
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -48,8 +48,8 @@ class EpochIndex(int):
         stamped.epoch = epoch
         return stamped
 
-    def __getnewargs__(self) -> tuple[int, int]:
-        return int(self), self.epoch
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (int(self), self.epoch)
 
 
 class EpochStamper:
@@ -132,6 +132,9 @@ def seeded(*key: int) -> Iterator[None]:
 class BrokenCount:
     """Number of different broken files, shared by all workers of a loader.
 
+    Processes that train together each have one; what the others found is
+    taken over by :meth:`merge`.
+
     Args:
         limit (int): How many may be broken.
         context (BaseContext): How the loader starts its workers.
@@ -148,15 +151,35 @@ class BrokenCount:
     def add(self, name: str) -> bool:
         """Count ``name`` unless it was counted; return whether it is new."""
         digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        mark = int.from_bytes(digest, 'big', signed=True)
+        return self.merge([int.from_bytes(digest, 'big', signed=True)]) > 0
+
+    @property
+    def marks(self) -> list[int]:
+        """One number for each file that was counted."""
+        with self._shared.get_lock():
+            return self._shared[1:self._shared[0] + 1]
+
+    def merge(self, marks: Iterable[int]) -> int:
+        """Count files by their marks; one beyond the limit is the last.
+
+        Args:
+            marks (Iterable[int]): What :attr:`marks` of other counts gave.
+
+        Returns:
+            int: How many of them are new.
+        """
+        new = 0
         with self._shared.get_lock():
             kept = np.frombuffer(self._shared.get_obj(), dtype=np.int64)
-            used = int(kept[0])
-            if (kept[1:used + 1] == mark).any() or used > self.limit:
-                return False
-            kept[used + 1] = mark
-            kept[0] = used + 1
-        return True
+            for mark in marks:
+                used = int(kept[0])
+                if used > self.limit:
+                    break
+                if not (kept[1:used + 1] == mark).any():
+                    kept[used + 1] = mark
+                    kept[0] = used + 1
+                    new += 1
+        return new
 
     @property
     def exceeded(self) -> bool:

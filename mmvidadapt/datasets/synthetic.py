@@ -105,7 +105,7 @@ class SyntheticVideoDataset(BaseActionDataset):
 
 
 def _synthetic_pipeline(pipeline: Sequence[dict]) -> List[dict]:
-    steps = []
+    steps: List[dict] = []
     for step in pipeline:
         name = step['type']
         if name.endswith('Init'):

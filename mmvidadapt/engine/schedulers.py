@@ -116,7 +116,8 @@ class WarmupCosineLR(_ParamScheduler):
 
     @classmethod
     def build_iter_from_epoch(cls,
-                              *args: Any,
+                              optimizer: Any,
+                              *,
                               warmup: int | float = 0,
                               T_max: int | None = None,
                               begin: int = 0,
@@ -139,9 +140,9 @@ class WarmupCosineLR(_ParamScheduler):
             end = int(end * epoch_length)
         if T_max is not None:
             T_max = int(T_max * epoch_length)
-        return cls(*args, warmup=int(warmup * epoch_length), T_max=T_max,
-                   begin=int(begin * epoch_length), end=end, by_epoch=False,
-                   **kwargs)
+        return cls(optimizer, warmup=int(warmup * epoch_length),
+                   T_max=T_max, begin=int(begin * epoch_length), end=end,
+                   by_epoch=False, **kwargs)
 
     def _get_value(self) -> list[float]:
         """Value of each parameter group at ``last_step``."""

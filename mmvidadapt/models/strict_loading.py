@@ -105,6 +105,10 @@ class _LoadGuard:
     def after_load(self, module: nn.Module, incompatible: Any) -> None:
         """Raise if anything of this module was not loaded.
 
+        Args:
+            module (nn.Module): The module that was loaded.
+            incompatible (Any): Torch's lists of missing and unexpected keys.
+
         Raises:
             RuntimeError: If keys are missing, unexpected or of another
                 shape; also for keys of modules that this model lacks.
@@ -134,6 +138,10 @@ class _LoadGuard:
 
     def before_forward(self, module: nn.Module, args: tuple) -> None:
         """Refuse to predict with weights that were never trained.
+
+        Args:
+            module (nn.Module): The module that is about to run.
+            args (tuple): Its positional arguments, not looked at.
 
         Raises:
             RuntimeError: In eval mode, if entries kept their

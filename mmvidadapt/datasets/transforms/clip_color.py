@@ -98,7 +98,7 @@ def adjust_hue(frame: np.ndarray, shift: float) -> np.ndarray:
         np.ndarray: A new frame.
     """
     hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV_FULL)
-    turned = (np.arange(256) + round(shift * 256)) % 256
+    turned: np.ndarray = (np.arange(256) + round(shift * 256)) % 256
     hue = cv2.LUT(hsv[..., 0].copy(), turned.astype(np.uint8))
     hsv[..., 0] = hue.reshape(hsv.shape[:2])
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
@@ -112,17 +112,18 @@ def _table(values: np.ndarray) -> np.ndarray:
 def _span(name: str, value: float | tuple[float, float], centre: float,
           lowest: float, highest: float) -> tuple[float, float]:
     """The range a factor is drawn from."""
+    sound = False
     if isinstance(value, (int, float)):
-        span = (max(lowest, centre - value), centre + value)
+        low, high = max(lowest, centre - value), centre + value
         sound = value >= 0
-    else:
-        span = tuple(value)
-        sound = len(span) == 2 and span[0] <= span[1]
-    if not sound or span[0] < lowest or span[1] > highest:
+    elif len(value) == 2:
+        low, high = value
+        sound = low <= high
+    if not sound or low < lowest or high > highest:
         raise ValueError(
             f'{name} is {value}: give a number of at least 0, or a range '
             f'(low, high) between {lowest} and {highest}.')
-    return span
+    return low, high
 
 
 @TRANSFORMS.register_module()

@@ -5,7 +5,7 @@ from typing import Any
 import torch.multiprocessing as multiprocessing
 from mmaction.registry import HOOKS
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import get_dist_info
+from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -15,6 +15,7 @@ from ...datasets.sample_fetcher import (
     BrokenCount,
     EpochStamper,
     SampleFetcher,
+    TooManyBrokenVideosError,
     seed_everything,
 )
 
@@ -47,7 +48,11 @@ class SampleGuardHook(Hook):
     Args:
         max_broken (int | float): How many different training videos may be
             broken before training stops; a float is a share of the training
-            set (at least one video). Defaults to 0.05.
+            set (at least one video). The limit is that of the whole run:
+            processes that train together share what they found after each
+            pass over the data, so that a video counts once for all of them;
+            a process that finds too many by itself stops at once. Defaults
+            to 0.05.
 
     Raises:
         ValueError: If ``max_broken`` is negative, or a float above 1.
@@ -152,6 +157,7 @@ class SampleGuardHook(Hook):
         loop = runner.train_loop
         if hasattr(loop, 'dataloader_iterator'):
             return
+        assert self._stamper is not None  # since before_train
         self._stamper.epoch = runner.epoch
         wrapper = runner.optim_wrapper
         if (isinstance(wrapper, OptimWrapper)
@@ -172,17 +178,49 @@ class SampleGuardHook(Hook):
         """
         seed_everything(self._seed, runner.iter, self._rank)
 
+    def after_train_iter(self, runner: Runner, batch_idx: int,
+                         data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
+        """In an iteration-based loop, count after each pass over the data.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Number of the iteration.
+            data_batch (Any): The batch.
+            outputs (dict | None): What the step returned.
+        """
+        loop = runner.train_loop
+        if hasattr(loop, 'dataloader_iterator'):
+            # An endless sampler's length is that of the whole data set.
+            steps = max(1, len(loop.dataloader) // get_dist_info()[1])
+            if self.every_n_train_iters(runner, steps):
+                self._count(runner)
+
     def after_train_epoch(self, runner: Runner) -> None:
-        """Say how many videos were left out so far.
+        """Count the videos that all processes left out so far.
 
         Args:
             runner (Runner): The runner.
         """
+        self._count(runner)
+
+    def _count(self, runner: Runner) -> None:
+        """Share what the processes found; say how many, or stop."""
+        assert self._broken is not None  # since before_train
+        limit = self._broken.limit
+        for marks in all_gather_object(self._broken.marks):
+            self._broken.merge(marks)
+        if self._broken.exceeded:
+            raise TooManyBrokenVideosError(
+                f'the processes together met more than the {limit} broken '
+                'training videos that are allowed; the log names them. If '
+                'most files are missing, check data_prefix; to train without '
+                'the broken ones, raise max_broken of SampleGuardHook.')
         count = int(self._broken)
         if count > self._reported:
             runner.logger.warning(
                 f'{count} broken training videos were left out so far '
-                f'({self._broken.limit} are allowed).')
+                f'({limit} are allowed).')
             self._reported = count
 
     def before_val(self, runner: Runner) -> None:

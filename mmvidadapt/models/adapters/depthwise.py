@@ -8,8 +8,6 @@ On the CPU both run in float32 whatever the precision around them: without
 bfloat16 units, oneDNN's depth-wise kernels are up to 40 times slower there.
 """
 
-from typing import Optional, Tuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +15,7 @@ from torch import Tensor
 from ..clip.layout import TokenLayout
 
 
-def depthwise_conv3d(x: Tensor, weight: Tensor, bias: Optional[Tensor],
+def depthwise_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None,
                      layout: TokenLayout, temporal_stride: int = 1) -> Tensor:
     """Convolve each channel over frames, rows and columns.
 
@@ -28,7 +26,7 @@ def depthwise_conv3d(x: Tensor, weight: Tensor, bias: Optional[Tensor],
         x (Tensor): Patch tokens ``(B*T, h*w, C)``, without class token; a
             slice of a larger token tensor is fine.
         weight (Tensor): ``(C, 1, 3, 3, 3)``, as ``nn.Conv3d`` keeps it.
-        bias (Tensor, optional): ``(C)``.
+        bias (Tensor | None): ``(C)``.
         layout (TokenLayout): Frames and grid of ``x``.
         temporal_stride (int): ``s``, step between output frames.
 
@@ -56,7 +54,7 @@ def depthwise_conv3d(x: Tensor, weight: Tensor, bias: Optional[Tensor],
 
 
 def depthwise_temporal_conv(x: Tensor, weight: Tensor,
-                            bias: Optional[Tensor],
+                            bias: Tensor | None,
                             layout: TokenLayout) -> Tensor:
     """Convolve each channel over frames, at each place of the grid.
 
@@ -66,7 +64,7 @@ def depthwise_temporal_conv(x: Tensor, weight: Tensor,
     Args:
         x (Tensor): Tokens ``(B*T, L, C)``, with or without class token.
         weight (Tensor): ``(C, 1, 3)``, as ``nn.Conv1d`` keeps it.
-        bias (Tensor, optional): ``(C)``.
+        bias (Tensor | None): ``(C)``.
         layout (TokenLayout): Frames of ``x``.
 
     Returns:
@@ -85,13 +83,13 @@ def depthwise_temporal_conv(x: Tensor, weight: Tensor,
         return y.permute(0, 2, 3, 1).flatten(0, 1).to(x.dtype)
 
 
-def _as_float(x: Tensor, weight: Tensor, bias: Optional[Tensor]
-              ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+def _as_float(x: Tensor, weight: Tensor, bias: Tensor | None
+              ) -> tuple[Tensor, Tensor, Tensor | None]:
     return (x.float(), weight.float(),
             None if bias is None else bias.float())
 
 
-def _conv3d(grid: Tensor, weight: Tensor, bias: Optional[Tensor],
+def _conv3d(grid: Tensor, weight: Tensor, bias: Tensor | None,
             stride: int) -> Tensor:
     """``(B, T, h, w, C)`` to ``(B*T', h*w, C)`` by one 3-D convolution."""
     y = F.conv3d(
@@ -100,11 +98,11 @@ def _conv3d(grid: Tensor, weight: Tensor, bias: Optional[Tensor],
     return y.permute(0, 2, 3, 4, 1).flatten(2, 3).flatten(0, 1)
 
 
-def _conv2d_per_tap(grid: Tensor, weight: Tensor, bias: Optional[Tensor],
+def _conv2d_per_tap(grid: Tensor, weight: Tensor, bias: Tensor | None,
                     stride: int) -> Tensor:
     """The same by one 2-D convolution per temporal tap, then shifted sums."""
 
-    def spatial(frames: Tensor, tap: int, b: Optional[Tensor]) -> Tensor:
+    def spatial(frames: Tensor, tap: int, b: Tensor | None) -> Tensor:
         y = F.conv2d(
             frames.flatten(0, 1).permute(0, 3, 1, 2), weight[:, :, tap], b,
             padding=1, groups=weight.shape[0])
@@ -121,7 +119,7 @@ def _conv2d_per_tap(grid: Tensor, weight: Tensor, bias: Optional[Tensor],
 
 
 def _shifted_sum(clips: Tensor, weight: Tensor,
-                 bias: Optional[Tensor]) -> Tensor:
+                 bias: Tensor | None) -> Tensor:
     """``(B, T, L, C)`` frames times three taps, zeros beyond the clip."""
     before, here, after = weight[:, 0].to(clips.dtype).unbind(-1)
     out = clips * here

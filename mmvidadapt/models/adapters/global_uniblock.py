@@ -5,7 +5,7 @@ ICCV 2023, Sec. 3.2 (global UniBlock) and Sec. 3.3 (fusion). Public code: the
 authors' (OpenGVLab, Apache 2.0) and MMAction2's ``UniFormerV2``.
 """
 
-from typing import Optional, Sequence
+from typing import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -234,14 +234,14 @@ class GlobalUniBlock(Adapter):
         self.norm = nn.LayerNorm(embed_dims)
 
     def forward(self, x: Tensor, layout: TokenLayout, layer: int,
-                state: Optional[Tensor]) -> Tensor:
+                state: Tensor | None) -> Tensor:
         """Read the output of one block.
 
         Args:
             x (Tensor): ``(B*T, 1+N, C)``.
             layout (TokenLayout): Their layout.
             layer (int): The block.
-            state (Tensor, optional): Global tokens ``(B, 1, C)``; ``None``
+            state (Tensor | None): Global tokens ``(B, 1, C)``; ``None``
                 at the first of the layers.
 
         Returns:

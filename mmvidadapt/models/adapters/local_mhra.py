@@ -10,9 +10,9 @@ from typing import Tuple
 
 import torch.nn.functional as F
 from mmaction.registry import MODELS
-from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
+from ..clip.drop_path import ClipDropPath
 from ..clip.layout import TokenLayout
 from .base import Adapter
 from .depthwise import depthwise_temporal_conv
@@ -57,7 +57,7 @@ class _LocalRelation(Adapter):
             reduced, reduced, 3, padding=1, groups=reduced)
         self.expand = nn.Linear(reduced, embed_dims)
         rate = drop_path_rate * layer / max(num_layers - 1, 1)
-        self.drop_path = DropPath(rate) if rate else nn.Identity()
+        self.drop_path = ClipDropPath(rate)
         nn.init.zeros_(self.expand.weight)
         nn.init.zeros_(self.expand.bias)
 
@@ -76,8 +76,7 @@ class _LocalRelation(Adapter):
         y = self.reduce(y)  # (B*T, N, C/r)
         y = depthwise_temporal_conv(
             y, self.temporal.weight, self.temporal.bias, layout)
-        y = layout.split_frames(self.expand(y))  # (B, T, N, C)
-        y = self.drop_path(y).flatten(0, 1)
+        y = self.drop_path(self.expand(y), layout)
         return F.pad(y, (0, 0, 1, 0))
 
 

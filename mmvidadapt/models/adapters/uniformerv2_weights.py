@@ -7,7 +7,7 @@ linear layers here, and the patch embedding has no time axis.
 """
 
 import re
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ _ENCODER = re.compile(
     r'transformer\.resblocks\.\d+\.(attn|mlp|ln_1|ln_2)\..+')
 
 
-def uniformerv2_adapters(state_dict: Mapping[str, Tensor]) -> List[str]:
+def uniformerv2_adapters(state_dict: Mapping[str, Tensor]) -> list[str]:
     """Types of the adapters that a UniFormerV2 state dict has weights for.
 
     Args:
@@ -41,7 +41,7 @@ def uniformerv2_adapters(state_dict: Mapping[str, Tensor]) -> List[str]:
 
 def convert_uniformerv2_state_dict(
         state_dict: Mapping[str, Tensor],
-        adapters: Optional[Sequence[str]] = None) -> Dict[str, Tensor]:
+        adapters: Sequence[str] | None = None) -> dict[str, Tensor]:
     """Rename and reshape UniFormerV2's weights for :class:`CLIPViT`.
 
     The result has a key for every key of the input, so that it loads with
@@ -50,7 +50,7 @@ def convert_uniformerv2_state_dict(
     Args:
         state_dict (Mapping[str, Tensor]): Of MMAction2's ``UniFormerV2``
             (no ``backbone.`` before the names).
-        adapters (Sequence[str], optional): Types in the ``adapters`` list of
+        adapters (Sequence[str] | None): Types in the ``adapters`` list of
             the target config, which gives each its place; by default only
             those that the weights need, local modules first.
 
@@ -75,14 +75,14 @@ def convert_uniformerv2_state_dict(
 
 def convert_uniformerv2_checkpoint(
         state_dict: Mapping[str, Tensor],
-        adapters: Optional[Sequence[str]] = None) -> Dict[str, Tensor]:
+        adapters: Sequence[str] | None = None) -> dict[str, Tensor]:
     """Rename the weights of a whole recognizer.
 
     Args:
         state_dict (Mapping[str, Tensor]): Of MMAction2's ``Recognizer3D``
             with ``UniFormerV2`` and a head with one linear layer
             (``backbone.*``, ``cls_head.fc_cls.*``).
-        adapters (Sequence[str], optional): See
+        adapters (Sequence[str] | None): See
             :func:`convert_uniformerv2_state_dict`.
 
     Returns:

@@ -51,7 +51,7 @@ class CLIPViT(BaseModule):
         if encoder.pop('type', None) not in (None, 'CLIPVisionEncoder'):
             raise ValueError('CLIPViT runs a CLIPVisionEncoder: remove type '
                              'from encoder')
-        arch = vision_arch(encoder.get('arch'))
+        arch = vision_arch(encoder.get('arch', ''))
         stack = AdapterStack(
             adapters, arch.embed_dims, arch.num_heads, arch.num_layers,
             num_frames, arch.grid_size)

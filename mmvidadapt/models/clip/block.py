@@ -10,12 +10,12 @@ from typing import Dict, List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from .drop_path import ClipDropPath
 from .layout import TokenLayout
 
 #: Adapters of one block by insertion point, in call order.
@@ -149,7 +149,8 @@ class ResidualAttentionBlock(nn.Module):
         act (str): Activation name.
         mlp_ratio (float): Hidden channels of the MLP over ``D``.
         causal (bool): Causal attention, for text.
-        drop_path_rate (float): Stochastic depth of both residuals.
+        drop_path_rate (float): Stochastic depth of both residuals; whole
+            clips are dropped.
     """  # noqa: E501
 
     def __init__(self, embed_dims: int, num_heads: int, act: str,
@@ -160,8 +161,7 @@ class ResidualAttentionBlock(nn.Module):
         self.ln_1 = nn.LayerNorm(embed_dims)
         self.mlp = MLP(embed_dims, int(embed_dims * mlp_ratio), act)
         self.ln_2 = nn.LayerNorm(embed_dims)
-        self.drop_path = (
-            DropPath(drop_path_rate) if drop_path_rate else nn.Identity())
+        self.drop_path = ClipDropPath(drop_path_rate)
 
     def forward(self, x: Tensor, layout: TokenLayout,
                 adapters: BlockAdapters) -> Tuple[Tensor, TokenLayout]:
@@ -180,14 +180,14 @@ class ResidualAttentionBlock(nn.Module):
         block_input = x
         x = x + self.drop_path(
             self.attn(self.ln_1(x), layout, self,
-                      adapters.get('attn_proj', ())))
+                      adapters.get('attn_proj', ())), layout)
         for adapter in adapters.get('pre_mlp', ()):
             x = x + adapter(x, layout, self)
         normed = self.ln_2(x)
         out = self.mlp(normed)
         for adapter in adapters.get('beside_mlp', ()):
             out = out + adapter(normed, layout, self)
-        x = x + self.drop_path(out)
+        x = x + self.drop_path(out, layout)
         for adapter in adapters.get('beside_block', ()):
             x = x + adapter(block_input, layout, self)
         return x, layout
@@ -224,6 +224,30 @@ class _Recompute:
             norm.num_batches_tracked.copy_(count)
 
 
+#: Variants of a compiled block: train, eval, recomputed, a last short batch,
+#: other views of a clip, ...; as many as torch allows for one function.
+_GRAPHS_PER_BLOCK = 8
+
+
+def _allow_graphs(count: int) -> None:
+    """Let the compiler keep so many graphs of one function.
+
+    Blocks are one function to it; each may need a graph of its own, since
+    adapters, frames and rates of stochastic depth differ. Beyond the limit
+    it would leave the remaining blocks uncompiled with no more than a
+    warning.
+
+    Args:
+        count (int): Graphs; a higher limit that is set already is kept.
+    """
+    config = torch._dynamo.config
+    for new, old in (('recompile_limit', 'cache_size_limit'),
+                     ('accumulated_recompile_limit',
+                      'accumulated_cache_size_limit')):
+        name = new if hasattr(config, new) else old  # old: before torch 2.6
+        setattr(config, name, max(getattr(config, name), count))
+
+
 class Transformer(BaseModule):
     """A stack of blocks; runs the adapters and readers between them.
 
@@ -235,7 +259,7 @@ class Transformer(BaseModule):
         mlp_ratio (float): Hidden channels of the MLP over ``D``.
         causal (bool): Causal attention, for text.
         drop_path_rate (float): Stochastic depth of the last block; it grows
-            linearly from 0 at the first.
+            linearly from 0 at the first. Whole clips are dropped.
         with_cp (bool): Recompute each block in backward to save memory.
     """
 
@@ -262,7 +286,17 @@ class Transformer(BaseModule):
             nn.init.normal_(block.mlp.c_proj.weight, std=proj_std)
 
     def compile_blocks(self, **kwargs: object) -> None:
-        """Compile every block in place; names of weights do not change."""
+        """Compile every block in place; names of weights do not change.
+
+        Args:
+            **kwargs (object): Arguments of ``torch.compile``. Shapes are
+                static unless ``dynamic`` says otherwise.
+        """
+        # All blocks share one cache. A layer that merges frames would make
+        # the compiler guess at dynamic shapes, and the recomputation of
+        # with_cp would then run another graph than the forward pass.
+        kwargs.setdefault('dynamic', False)
+        _allow_graphs(_GRAPHS_PER_BLOCK * len(self.resblocks))
         for block in self.resblocks:
             block.compile(**kwargs)
 

@@ -47,7 +47,8 @@ class CLIPVisionEncoder(BaseModule):
         project (bool): Whether to map class tokens into the joint
             image-text space.
         frozen (bool): Keep every parameter as it is and stay in eval mode.
-        drop_path_rate (float): Stochastic depth of the last block.
+        drop_path_rate (float): Stochastic depth of the last block; it grows
+            linearly from 0 at the first. Whole clips are dropped.
         with_cp (bool): Recompute blocks in backward to save memory.
         init_cfg (dict | None): mmengine's initialisation config.
 
