@@ -3,7 +3,6 @@
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 from mmvidadapt.models.adapters import LocalMHRA, LocalMHRAPreBlock
@@ -133,9 +132,8 @@ def test_drop_path_grows_with_the_layer_and_drops_whole_clips() -> None:
     rates = []
     for layer in range(LAYERS):
         adapter = LocalMHRA(WIDTH, layer, LAYERS, drop_path_rate=.5)
-        rates.append(getattr(adapter.drop_path, 'drop_prob', 0))
+        rates.append(adapter.drop_path.drop_prob)
     assert rates == [0, .25, .5]
-    assert isinstance(adapter.drop_path, DropPath)
     x = tokens(num_clips=32)
     residual = perturb(adapter).train()(x, LAYOUT, None)
     kept = residual[:, 1:].unflatten(0, (32, 4)).ne(0).flatten(1)

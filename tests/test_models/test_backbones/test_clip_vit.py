@@ -74,8 +74,8 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _build(*adapters: dict, frozen: bool = False, **changes) -> CLIPViT:
-    encoder = dict(arch=ARCH, act='quick_gelu', frozen=frozen,
-                   **changes.pop('encoder', {}))
+    encoder = {**dict(arch=ARCH, act='quick_gelu', frozen=frozen),
+               **changes.pop('encoder', {})}
     model = MODELS.build(dict(type='CLIPViT', encoder=encoder, num_frames=4,
                               adapters=list(adapters), **changes))
     return tiny.randomize(model)
@@ -242,7 +242,9 @@ def test_checkpoint_of_another_set_of_adapters_is_refused():
 @pytest.fixture
 def counter() -> CompileCounter:
     torch._dynamo.reset()
-    yield CompileCounter()
+    with torch._dynamo.config.patch(
+            recompile_limit=8, accumulated_recompile_limit=256):
+        yield CompileCounter()
     torch._dynamo.reset()
 
 
@@ -272,6 +274,37 @@ def test_deep_models_compile_once(counter):
         encoder=dict(arch=dict(ARCH, num_layers=12), act='gelu')))
     model(_clips())
     assert counter.frame_count <= 2
+
+
+def test_recomputed_blocks_run_the_graphs_of_the_forward_pass(counter):
+    model = _build(
+        dict(type='InTI', layers=[1]),
+        dict(type='LocalMHRAPreBlock', layers=[0, 1, 2]),
+        encoder=dict(arch=dict(ARCH, num_layers=3), with_cp=True),
+        compile=dict(backend='aot_eager')).train()
+    model(_clips()).square().mean().backward()
+    assert model.encoder.conv1.weight.grad.any()
+
+
+def test_blocks_that_all_differ_are_all_compiled(counter):
+    layers = list(range(12))
+    local = [dict(type=name, layers=layers, drop_path_rate=0.2)
+             for name in ('LocalMHRAPreBlock', 'LocalMHRA')]
+    model = _build(
+        dict(type='InTI', layers=[5, 7]), *local,
+        encoder=dict(arch=dict(ARCH, num_layers=12), drop_path_rate=0.2),
+        compile=dict(backend=counter)).train()
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        model(_clips())
+    assert counter.frame_count == 12
+
+
+def test_more_graphs_are_allowed_never_fewer(counter):
+    with torch._dynamo.config.patch(recompile_limit=1000):
+        _build(compile=dict(backend=counter))
+        assert torch._dynamo.config.recompile_limit == 1000
+    _build(compile=dict(backend=counter))
+    assert torch._dynamo.config.recompile_limit == 8 * 4
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from mmvidadapt.models.clip import (
     TokenLayout,
 )
 from mmvidadapt.models.clip.block import build_activation
+from mmvidadapt.models.clip.drop_path import ClipDropPath
 from tests import tiny_clip as tiny
 
 
@@ -138,8 +139,32 @@ def test_checkpointing_changes_memory_and_nothing_else():
 
 def test_stochastic_depth_grows_from_nothing_to_its_rate():
     blocks = _train_encoder(drop_path_rate=0.3).transformer.resblocks
-    rates = [getattr(block.drop_path, 'drop_prob', 0.) for block in blocks]
+    rates = [block.drop_path.drop_prob for block in blocks]
     assert rates == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_stochastic_depth_drops_whole_clips():
+    encoder = _train_encoder(drop_path_rate=0.5)
+    clips = tiny.frames(16).repeat_interleave(4, 0)  # 4 equal frames each
+    torch.manual_seed(0)
+    out = encoder(clips, 4)
+    tokens = out.layout.split_frames(out.tokens)
+    torch.testing.assert_close(tokens, tokens[:, :1].expand_as(tokens))
+    assert not torch.allclose(out.tokens, encoder.eval()(clips, 4).tokens)
+
+
+@pytest.mark.parametrize('kind, frames', [
+    ('framewise', 4), ('joint', 4), ('text', 1)])
+def test_drop_path_keeps_the_mean_in_every_layout(kind, frames):
+    drop, layout = ClipDropPath(0.25), TokenLayout(kind, frames, (1, 2))
+    rows = 4000 * frames if kind == 'framewise' else 4000
+    torch.manual_seed(0)
+    out = drop(torch.ones(rows, 3, 2), layout)
+    clips = out.view(4000, -1)
+    assert torch.equal(clips, clips[:, :1].expand_as(clips))
+    assert clips.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert clips.mean() == pytest.approx(1, abs=0.03)
+    assert torch.equal(drop.eval()(out, layout), out)
 
 
 def test_frozen_encoder_keeps_eval_mode_and_saves_nothing():
