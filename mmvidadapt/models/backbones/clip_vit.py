@@ -24,7 +24,9 @@ class CLIPViT(BaseModule):
 
     Args:
         encoder (dict): Arguments of :class:`CLIPVisionEncoder`.
-        num_frames (int): Frames of a clip; adapters are sized for it.
+        num_frames (int): Frames of a clip; adapters are sized for it. In
+            train mode clips must have as many; in eval mode they may have
+            others, and adapters then resample what they learned per frame.
         adapters (Sequence[dict]): ``dict(type=..., layers=[...], ...)`` each.
         compile (bool | dict): Compile the blocks with ``torch.compile``; a
             dict is passed on to it.
@@ -36,8 +38,9 @@ class CLIPViT(BaseModule):
           ``(B, 1, D)`` with a reader that reads out the clip.
 
     Raises:
-        ValueError: If an encoder or adapter option is not valid, or more
-            than one reader wants to read out the clip.
+        ValueError: If an encoder or adapter option is not valid, more than
+            one reader wants to read out the clip, or a reader does and the
+            encoder is to normalise or project class tokens as well.
     """
 
     def __init__(self,
@@ -62,18 +65,20 @@ class CLIPViT(BaseModule):
                              f'{" and ".join(reads_out)}: keep one')
         if reads_out:
             # The reader brings its own norm; ln_post would never train.
-            encoder.setdefault('post_norm', False)
+            for option in ('post_norm', 'project'):
+                if encoder.get(option):
+                    raise ValueError(
+                        f'{option}=True has nothing to work on, because '
+                        f'{reads_out[0]} reads out the clip: remove {option} '
+                        'from encoder')
+            encoder['post_norm'] = False
+        self.num_frames = num_frames
         self.encoder = CLIPVisionEncoder(**encoder)
         self.adapters = stack
         refuse_partial_load(self)
         if compile:
             self.encoder.transformer.compile_blocks(
                 **(compile if isinstance(compile, dict) else {}))
-
-    @property
-    def output_dims(self) -> int:
-        """Channels of the frame features."""
-        return self.encoder.output_dims
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode clips.
@@ -85,13 +90,19 @@ class CLIPViT(BaseModule):
             Tensor: ``(B, T', D)``.
 
         Raises:
-            ValueError: If the input is not a batch of RGB clips.
+            ValueError: If the input is not a batch of RGB clips, or has
+                another number of frames in train mode.
         """
         if x.dim() != 5 or x.shape[1] != 3:
             raise ValueError(
                 f'CLIPViT reads RGB clips (B, 3, T, H, W), got '
                 f"{tuple(x.shape)}: set input_format='NCTHW' in FormatShape")
         num_frames = x.shape[2]
+        if self.training and num_frames != self.num_frames:
+            raise ValueError(
+                f'clips of {num_frames} frames do not train a CLIPViT built '
+                f'for num_frames={self.num_frames}: change clip_len of the '
+                'train pipeline or num_frames')
         frames = x.transpose(1, 2).flatten(0, 1)  # (B*T, 3, H, W)
         tokens, layout, states = self.encoder(
             frames, num_frames, stacks=[self.adapters])

@@ -253,9 +253,9 @@ def test_parameters_are_those_of_the_paper(
             num_frames=16, adapters=adapters_of(config)))
         head = MODELS.build(dict(
             type='LinearHead', num_classes=classes,
-            in_channels=backbone.output_dims))
-        features = backbone(torch.empty(1, 3, 2, 224, 224))
-    assert features.shape == (1, 1, backbone.output_dims)
+            in_channels=backbone.encoder.arch.embed_dims))
+        features = backbone.eval()(torch.empty(1, 3, 2, 224, 224))
+    assert features.shape == (1, 1, head.fc_cls.in_features)
     count = sum(p.numel() for module in (backbone, head)
                 for p in module.parameters()) / 1e6
     assert count == pytest.approx(millions, abs=.06)

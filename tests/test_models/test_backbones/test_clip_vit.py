@@ -88,7 +88,18 @@ def _clips(batch: int = 2, frames: int = 4) -> Tensor:
 
 @pytest.mark.parametrize('batch, frames', [(1, 1), (2, 4), (3, 2)])
 def test_shapes(batch, frames):
-    assert _build()(_clips(batch, frames)).shape == (batch, frames, 32)
+    model = _build().eval()
+    assert model(_clips(batch, frames)).shape == (batch, frames, 32)
+
+
+def test_clips_of_another_length_are_for_tests_only():
+    model = _build(dict(type='InTI', layers=[1]))
+    with pytest.raises(ValueError, match='clips of 2 frames do not train a '
+                       'CLIPViT built for num_frames=4: change clip_len of '
+                       'the train pipeline or num_frames'):
+        model(_clips(2, 2))
+    assert model(_clips(2, 4)).shape == (2, 2, 32)
+    assert model.eval()(_clips(2, 2)).shape == (2, 1, 32)
 
 
 def test_features_are_the_encoders_frame_by_frame():
@@ -108,7 +119,6 @@ def test_adapters_that_merge_frames_shorten_the_output():
 
 def test_projected_features():
     model = _build(encoder=dict(project=True))
-    assert model.output_dims == 24
     assert model(_clips()).shape == (2, 4, 24)
 
 
@@ -119,6 +129,16 @@ def test_reader_may_replace_the_features():
     assert isinstance(model.encoder.ln_post, nn.Identity)
     out.sum().backward()
     assert model.adapters[0].fc.weight.grad.any()
+
+
+@pytest.mark.parametrize('option', ['post_norm', 'project'])
+def test_reader_leaves_no_class_tokens_to_normalise_or_project(option):
+    reader = dict(type='ReadOut', layers=[1])
+    with pytest.raises(ValueError, match=f'{option}=True has nothing to work '
+                       'on, because ReadOut reads out the clip: remove '
+                       f'{option} from encoder'):
+        _build(reader, encoder={option: True})
+    _build(reader, encoder={option: False})
 
 
 @pytest.mark.parametrize('changes, message', [
