@@ -48,7 +48,7 @@ MODELS = {'InTI': 'inti', 'naive': 'naive'}
 #: Where configs/quickstart look for the work folder.
 WORK_VARIABLE = 'MMVIDADAPT_QUICKSTART'
 #: The clip that is shown: one whose direction is easy to see.
-SHOWN = 'test/rail_forwards_000.mp4'
+SHOWN = 'test/tunnel_forwards_000.mp4'
 _STEP = re.compile(r'Epoch\(train\)\s+\[\s*(\d+)\]\[\s*(\d+)/\s*(\d+)\]'
                    r'.*?\bloss: ([\d.naif]+)')
 _TESTED = re.compile(r'Epoch\(test\)\s+\[\s*(\d+)/\s*(\d+)\]')

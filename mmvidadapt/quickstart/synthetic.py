@@ -52,15 +52,14 @@ class ActionClass(NamedTuple):
 
 
 CLASSES = (
-    ActionClass('a ball rolling from left to right along a rail', 'rail'),
-    ActionClass('a ball rolling from right to left along a rail', 'rail',
-                True),
-    ActionClass('a box going up a pole', 'pole'),
-    ActionClass('a box going down a pole', 'pole', True),
+    ActionClass('a ball rolling into a tunnel', 'tunnel'),
+    ActionClass('a ball rolling out of a tunnel', 'tunnel', True),
+    ActionClass('a jar filling up', 'jar'),
+    ActionClass('a jar running empty', 'jar', True),
     ActionClass('a balloon growing', 'balloon'),
     ActionClass('a balloon shrinking', 'balloon', True),
-    ActionClass('a dial hand turning clockwise', 'dial'),
-    ActionClass('a dial hand turning counter-clockwise', 'dial', True),
+    ActionClass('a door opening', 'door'),
+    ActionClass('a door closing', 'door', True),
     ActionClass('a red star drifting', 'star'),
     ActionClass('a green cross drifting', 'cross'),
     ActionClass('a blue triangle drifting', 'triangle'),
@@ -168,49 +167,63 @@ def _colour(rng: np.random.Generator) -> Tuple[str, Tuple[int, int, int]]:
     return name, COLOURS[name]
 
 
-def _rail(rng: np.random.Generator) -> Draw:
-    name, colour = _colour(rng)
-    start, end = rng.uniform(.14, .26), rng.uniform(.74, .86)
-    height, radius = rng.uniform(.4, .7), rng.uniform(.09, .13)
+def _tunnel(rng: np.random.Generator) -> Draw:
+    _, colour = _colour(rng)
+    radius, height = rng.uniform(.13, .17), rng.uniform(.45, .65)
+    entry, side = rng.uniform(.48, .58), int(rng.choice((-1, 1)))
 
     def draw(canvas: np.ndarray, u: float) -> str:
         size = canvas.shape[0]
-        x, y, r = (start + u * (end - start)) * size, height * size, radius
-        for gap, ink in ((7, (60, 60, 60)), (3, (230, 230, 230))):
-            below = y + r * size + gap
-            _line(canvas, .06 * size, below, .94 * size, below, ink, 3)
-        _disc(canvas, x, y, r * size, colour)
-        _disc(canvas, x, y, r * size, (0, 0, 0), 2)
-        where = _third((x / size - .2) / .6, 'at the left end',
-                       'in the middle', 'at the right end')
-        return f'a {name} ball {where} of a rail'
+        r, y = radius * size, height * size
+        # Mirrored at random: where the tunnel lies tells nothing.
+        def place(x: float) -> float:
+            return x * size if side > 0 else (1 - x) * size
+
+        x = place(entry - 1.15 * radius + u * 2.5 * radius)
+        _disc(canvas, x, y, r, colour)
+        _disc(canvas, x, y, r, (0, 0, 0), 2)
+        left, right = sorted((place(entry), place(1.05)))
+        corners = np.array([(left, y - 1.5 * r), (right, y - 1.5 * r),
+                            (right, y + 1.5 * r), (left, y + 1.5 * r)])
+        _polygon(canvas, corners, (70, 70, 70))
+        for shift in (-1.5, 1.5):
+            _line(canvas, left, y + shift * r, right, y + shift * r,
+                  (235, 235, 235), 4)
+        where = _third(u, 'in front of', 'half inside', 'hidden in')
+        return f'a ball {where} a tunnel'
 
     return draw
 
 
-def _pole(rng: np.random.Generator) -> Draw:
-    name, colour = _colour(rng)
-    start, end = rng.uniform(.74, .84), rng.uniform(.16, .26)
-    across, half = rng.uniform(.3, .7), rng.uniform(.09, .13)
+def _jar(rng: np.random.Generator) -> Draw:
+    _, colour = _colour(rng)
+    across, half = rng.uniform(.36, .64), rng.uniform(.17, .24)
+    top, bottom = rng.uniform(.14, .22), rng.uniform(.78, .88)
 
     def draw(canvas: np.ndarray, u: float) -> str:
         size = canvas.shape[0]
-        x, y, r = across * size, (start + u * (end - start)) * size, half
-        for shift, ink in ((-2, (60, 60, 60)), (2, (230, 230, 230))):
-            _line(canvas, x + shift, .05 * size, x + shift, .95 * size, ink,
-                  4)
-        corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * r * size
-        _polygon(canvas, corners * 1.15 + (x, y), (0, 0, 0))
-        _polygon(canvas, corners + (x, y), colour)
-        where = _third((y / size - .2) / .6, 'at the top', 'in the middle',
-                       'at the bottom')
-        return f'a {name} box {where} of a pole'
+        left, right = (across - half) * size, (across + half) * size
+        level = bottom - (.06 + .88 * u) * (bottom - top)
+
+        def box(upper: float, ink: Tuple[int, int, int]) -> None:
+            _polygon(canvas, np.array([
+                (left, upper * size), (right, upper * size),
+                (right, bottom * size), (left, bottom * size)]), ink)
+
+        box(top, (215, 215, 215))
+        box(level, colour)
+        for x in (left, right):
+            _line(canvas, x, top * size, x, bottom * size, (30, 30, 30), 3)
+        _line(canvas, left, bottom * size, right, bottom * size,
+              (30, 30, 30), 3)
+        how = _third(u, 'an empty', 'a half full', 'a full')
+        return f'{how} jar'
 
     return draw
 
 
 def _balloon(rng: np.random.Generator) -> Draw:
-    name, colour = _colour(rng)
+    _, colour = _colour(rng)
     start, end = rng.uniform(.07, .11), rng.uniform(.26, .33)
     across, height = rng.uniform(.36, .64), rng.uniform(.36, .5)
 
@@ -224,29 +237,34 @@ def _balloon(rng: np.random.Generator) -> Draw:
         _disc(canvas, x - radius * size * .35, y - radius * size * .35,
               radius * size * .18, (255, 255, 255))
         how = _third((radius - .09) / .21, 'small', 'medium-sized', 'big')
-        return f'a {how} {name} balloon'
+        return f'a {how} balloon'
 
     return draw
 
 
-def _dial(rng: np.random.Generator) -> Draw:
-    name, colour = _colour(rng)
-    start, end = rng.uniform(-125, -65), rng.uniform(65, 125)  # from the top
-    across, height, radius = (rng.uniform(.42, .58), rng.uniform(.42, .58),
-                              rng.uniform(.28, .35))
-    face = (225, 225, 225) if sum(colour) < 400 else (50, 50, 50)
+def _door(rng: np.random.Generator) -> Draw:
+    _, colour = _colour(rng)
+    across, half = rng.uniform(.4, .6), rng.uniform(.2, .27)
+    top, bottom = rng.uniform(.1, .2), rng.uniform(.8, .92)
+    side = int(rng.choice((-1, 1)))
 
     def draw(canvas: np.ndarray, u: float) -> str:
         size = canvas.shape[0]
-        x, y, r = across * size, height * size, radius * size
-        degrees = start + u * (end - start)
-        angle = math.radians(degrees)
-        _disc(canvas, x, y, r, face)
-        _disc(canvas, x, y, r, (128, 128, 128), 4)
-        _line(canvas, x, y, x + .85 * r * math.sin(angle),
-              y - .85 * r * math.cos(angle), colour, 9)
-        where = _third((degrees + 105) / 210, 'left', 'up', 'right')
-        return f'a dial whose {name} hand points {where}'
+
+        def box(x0: float, x1: float, ink: Tuple[int, int, int]) -> None:
+            _polygon(canvas, np.array([
+                (x0, top), (x1, top), (x1, bottom), (x0, bottom)]) * size,
+                     ink)
+
+        left, right = across - half, across + half
+        box(left - .03, right + .03, (240, 240, 240))
+        box(left, right, (15, 15, 15))
+        gap = (.04 + .86 * u) * 2 * half
+        # Hinged on either side: where it opens tells nothing.
+        panel = (left + gap, right) if side > 0 else (left, right - gap)
+        box(*panel, colour)
+        how = _third(u, 'a closed', 'a half open', 'an open')
+        return f'{how} door'
 
     return draw
 
@@ -303,10 +321,10 @@ def _drifter(shape: str,
 _POINTS = {'star': _star_points(), 'cross': _cross_points(),
            'triangle': _triangle_points()}
 SCENES: Dict[str, Callable[[np.random.Generator], Draw]] = {
-    'rail': _rail,
-    'pole': _pole,
+    'tunnel': _tunnel,
+    'jar': _jar,
     'balloon': _balloon,
-    'dial': _dial,
+    'door': _door,
     'star': _drifter('star', 'red'),
     'cross': _drifter('cross', 'green'),
     'triangle': _drifter('triangle', 'blue'),
