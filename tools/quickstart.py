@@ -67,14 +67,14 @@ class Budget:
 def full_budget(seed: int) -> Budget:
     """The budget of the README's command."""
     return Budget(synthetic.VideoSettings(seed),
-                  pretrain.PretrainSettings(seed), 10, Targets())
+                  pretrain.PretrainSettings(seed), 9, Targets())
 
 
 def ci_budget(seed: int) -> Budget:
     """Fewer clips and steps; the targets still tell order from none."""
     return Budget(
         synthetic.VideoSettings(seed, test=10),
-        pretrain.PretrainSettings(seed, steps=300), 6,
+        pretrain.PretrainSettings(seed, steps=500), 5,
         Targets(inti_motion=0.75, inti_flips=0.70, naive_appearance=0.90,
                 naive_off_half=0.20))
 

@@ -70,9 +70,9 @@ test_dataloader = dict(
 val_evaluator = dict(type='AccMetric', metric_list=('top_k_accuracy', ))
 test_evaluator = val_evaluator
 
-max_epochs = 10
+max_epochs = 9
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=2)
+    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -84,7 +84,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         norm_decay_mult=0., bias_decay_mult=0.,
         custom_keys=dict(
-            adapters=dict(lr_mult=100.), cls_head=dict(lr_mult=50.))),
+            adapters=dict(lr_mult=25.), cls_head=dict(lr_mult=100.))),
     clip_grad=dict(max_norm=1.))
 param_scheduler = [
     dict(

@@ -106,7 +106,7 @@ class VideoSettings:
     """
 
     seed: int = 0
-    train: int = 64
+    train: int = 100
     val: int = 5
     test: int = 25
     num_frames: int = 17
