@@ -288,9 +288,8 @@ class Transformer(BaseModule):
     def compile_blocks(self, **kwargs: object) -> None:
         """Compile every block in place; names of weights do not change.
 
-        Args:
-            **kwargs (object): Arguments of ``torch.compile``. Shapes are
-                static unless ``dynamic`` says otherwise.
+        The arguments are those of ``torch.compile``. Shapes are static
+        unless ``dynamic`` says otherwise.
         """
         # All blocks share one cache. A layer that merges frames would make
         # the compiler guess at dynamic shapes, and the recomputation of
