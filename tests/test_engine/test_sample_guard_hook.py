@@ -1,6 +1,9 @@
 """Runs repeat and resume to the digit, and survive broken videos."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ from mmengine.runner import Runner
 from toy_videos import write_video
 
 from mmvidadapt.datasets import BrokenVideoError, TooManyBrokenVideosError
+from mmvidadapt.datasets.sample_fetcher import BrokenCount
+from tests.conftest import ROOT
 
 NUM_VIDEOS = 8
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
@@ -378,6 +383,68 @@ def test_a_list_of_missing_files_ends_even_if_all_may_be_broken(
     with pytest.raises(TooManyBrokenVideosError, match='drawn in a row '
                        'cannot be read; check data_prefix'):
         train(config(tmp_path / 'run', broken, guard=guard, workers=0))
+
+
+RUN_OF_TWO = """
+import os
+import sys
+
+import test_sample_guard_hook as tests
+from mmvidadapt.datasets import TooManyBrokenVideosError
+
+folder, videos, limit, loop = sys.argv[1:]
+tests.init_default_scope('mmaction')
+guard = dict(type='SampleGuardHook', max_broken=int(limit))
+changes = dict(launcher='pytorch', guard=guard, workers=0, epochs=1)
+if loop == 'iter':
+    changes['train_cfg'] = dict(type='IterBasedTrainLoop', max_iters=4)
+cfg = tests.config(
+    tests.Path(folder) / ('rank' + os.environ['RANK']), tests.Path(videos), **changes)
+cfg.train_dataloader.sampler = dict(
+    type='InfiniteSampler' if loop == 'iter' else 'DefaultSampler',
+    shuffle=False)
+runner = tests.Runner.from_cfg(cfg)
+try:
+    runner.train()
+except TooManyBrokenVideosError as error:
+    print('stopped:', error, flush=True)
+else:
+    print('finished', flush=True)
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU would be used')
+@pytest.mark.parametrize('limit, loop, end', [
+    (3, 'epoch', 'stopped: the processes together met more than the 3 broken '
+     'training videos that are allowed'),
+    (3, 'iter', 'stopped: the processes together met more than the 3'),
+    (4, 'epoch', 'finished')])
+def test_the_limit_is_that_of_all_processes_together(
+        limit, loop, end, tmp_path, video_list):
+    # Each of the two meets two of the four broken videos.
+    broken = broken_list(video_list, tmp_path, 4)
+    script = tmp_path / 'run.py'
+    script.write_text(RUN_OF_TWO)
+    run = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone',
+         '--nproc_per_node=2', str(script), str(tmp_path), str(broken),
+         str(limit), loop],
+        capture_output=True, text=True, timeout=300,
+        env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=os.pathsep.join(
+            [str(ROOT), str(ROOT / 'tests'), str(Path(__file__).parent)])))
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout.count(end) == 2, run.stdout[-2000:]
+
+
+def test_counts_merge_by_file_and_stop_beyond_the_limit():
+    context = torch.multiprocessing.get_context()
+    here, there = (BrokenCount(2, context) for _ in range(2))
+    assert here.add('a') and here.add('b') and not here.add('a')
+    assert there.add('b') and there.add('c')
+    assert here.merge(here.marks) == 0 and int(here) == 2
+    assert not here.exceeded
+    assert here.merge(there.marks) == 1 and here.exceeded
+    assert not here.add('d') and int(here) == 3
 
 
 @pytest.mark.parametrize('max_broken', [-1, 1.5])
