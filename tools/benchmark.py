@@ -128,7 +128,8 @@ def build_cases(args: argparse.Namespace) -> List[Case]:
         str(ROOT / 'configs' / 'inti' / f'{args.arch}_k400{suffix}.py')
         for suffix in ('_naive', '_3-5', '', '_7-9', '_temp')]
     cases = []
-    for path in paths:
+    for place, path in enumerate(paths, 1):
+        print(f'building {place}/{len(paths)}: {Path(path).stem}', flush=True)
         cfg = load_config(path)
         init_default_scope(cfg.get('default_scope', 'mmaction'))
         frames = args.frames or cfg.model.backbone.num_frames
@@ -141,6 +142,7 @@ def build_cases(args: argparse.Namespace) -> List[Case]:
         cases.append(Case(Path(path).stem, model, macs, frames, size))
     if not args.configs:
         frames, size = cases[0].frames, cases[0].size
+        print("building MMAction2's UniFormerV2", flush=True)
         model = MODELS.build(stock_uniformerv2(args.arch, frames))
         macs = count_complexity(
             model, (1, 1, 3, frames, size, size)).total.all_macs
@@ -261,12 +263,15 @@ def measure(cases: Sequence[Case], mode: str, dtype: str, batch: int,
         list[Row]: One row a model.
     """
     steps = [make_step(c, mode, DTYPES[dtype], batch, device) for c in cases]
-    for step in steps:
-        for _ in range(warmup):
+    what = f'{mode}, {dtype}, batch {batch} on {device}'
+    for case, step in zip(cases, steps, strict=True):
+        for number in range(1, warmup + 1):
+            print(f'{what}: warm-up {number}/{warmup} of {case.name}',
+                  flush=True)
             step()
     times: Dict[int, List[float]] = {i: [] for i in range(len(cases))}
     peaks: Dict[int, int] = {}
-    print(f'{mode}, {dtype}, batch {batch} on {device}')
+    print(what)
     for _ in track_iter_progress(list(range(repeats))):
         for i, step in enumerate(steps):
             seconds, peak = timed(step, device)
