@@ -67,6 +67,11 @@ def test_config_is_complete(path: str) -> None:
             TRANSFORMS.build(step)
     # init_recognizer and the Inferencer read it at the top level.
     assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
+    for split in ('val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert dataset.data_prefix.video == cfg.data_root_val
+        assert dataset.ann_file == cfg.ann_file_val
+    assert cfg.train_dataloader.dataset.data_prefix.video == cfg.data_root
     num_frames = cfg.model.backbone.num_frames
     for pipeline in (cfg.train_pipeline, cfg.val_pipeline, cfg.test_pipeline):
         assert pipeline[1].clip_len == num_frames

@@ -3,6 +3,7 @@
 _base_ = ['k400_16f.py']
 
 data_root = 'data/ucf101/videos'
+data_root_val = data_root
 ann_file_train = 'data/ucf101/ucf101_train_split_1_videos.txt'
 ann_file_val = 'data/ucf101/ucf101_val_split_1_videos.txt'
 
@@ -10,6 +11,6 @@ train_dataloader = dict(
     dataset=dict(
         ann_file=ann_file_train, data_prefix=dict(video=data_root)))
 val_dataloader = dict(
-    dataset=dict(ann_file=ann_file_val, data_prefix=dict(video=data_root)))
+    dataset=dict(ann_file=ann_file_val, data_prefix=dict(video=data_root_val)))
 test_dataloader = dict(
-    dataset=dict(ann_file=ann_file_val, data_prefix=dict(video=data_root)))
+    dataset=dict(ann_file=ann_file_val, data_prefix=dict(video=data_root_val)))
