@@ -12,15 +12,20 @@ import numpy as np
 import pytest
 import torch
 from mmaction.datasets.transforms import UniformSample
+from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmaction.registry import DATASETS, MODELS
 from mmvidadapt.models.clip import CLIPTextEncoder, CLIPVisionEncoder
 from mmvidadapt.quickstart import figures, pretrain, synthetic
-from mmvidadapt.quickstart.results import (Accuracy, Targets, comparison,
-                                           format_table, measure,
-                                           missed_targets)
+from mmvidadapt.quickstart.results import (
+    Accuracy,
+    Targets,
+    comparison,
+    format_table,
+    measure,
+    missed_targets,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = synthetic.VideoSettings(train=2, val=1, test=1)
@@ -162,6 +167,7 @@ def test_widths_that_decord_cannot_read_are_refused() -> None:
 
 def test_an_opencv_without_encoder_is_named(tmp_path, monkeypatch) -> None:
     class NoWriter:
+        fourcc = staticmethod(lambda *code: 0)
 
         def __init__(self, *args) -> None:
             pass
@@ -228,7 +234,7 @@ def test_weights_file_loads_strictly_into_both_towers(tmp_path) -> None:
         encoder.init_weights()
         for name, value in own.state_dict().items():
             assert torch.equal(encoder.state_dict()[name], value), name
-    with pytest.raises(ValueError, match="quick_gelu"):
+    with pytest.raises(ValueError, match='quick_gelu'):
         CLIPVisionEncoder(pretrain.VISION, 'gelu',
                           weights=str(path)).init_weights()
 
@@ -415,10 +421,10 @@ def test_shortened_training_keeps_the_shape_of_the_schedule(tool) -> None:
     assert tool.full_budget(0).epochs == epochs
     for option in tool.train_options(epochs, 0)[3:]:
         key, value = option.split('=')
-        for part in key.split('.')[:-1]:
-            cfg_part = cfg if part == key.split('.')[0] else cfg_part
-            cfg_part = cfg_part[int(part) if part.isdigit() else part]
-        assert cfg_part[key.split('.')[-1]] == int(value), option
+        found = cfg
+        for part in key.split('.'):
+            found = found[int(part) if part.isdigit() else part]
+        assert found == int(value), option
 
 
 # -- the figures -----------------------------------------------------------

@@ -70,7 +70,7 @@ test_dataloader = dict(
 val_evaluator = dict(type='AccMetric', metric_list=('top_k_accuracy', ))
 test_evaluator = val_evaluator
 
-max_epochs = 9
+max_epochs = 6
 train_cfg = dict(
     type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')

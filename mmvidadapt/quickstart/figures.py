@@ -10,16 +10,16 @@ import matplotlib
 
 matplotlib.use('Agg')  # before pyplot: there may be no display
 
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
 
-from ..models.adapters.inti import InTI  # noqa: E402
-from ..models.clip.layout import TokenLayout  # noqa: E402
+from ..models.adapters.inti import InTI
+from ..models.clip.layout import TokenLayout
 
 INTI_COLOUR, NAIVE_COLOUR = '#0072B2', '#D55E00'
 COLOURS = {'InTI': INTI_COLOUR, 'naive': NAIVE_COLOUR}
@@ -46,7 +46,8 @@ def pair_weights(backbone: nn.Module, clip: Tensor) -> List[np.ndarray]:
     """The weights that each InTI of a backbone gives to its input frames.
 
     Args:
-        backbone (CLIPViT): With InTI among its adapters, in eval mode.
+        backbone (nn.Module): A ``CLIPViT`` with InTI among its adapters, in
+            eval mode.
         clip (Tensor): ``(1, 3, T, H, W)``, normalised.
 
     Returns:
@@ -108,7 +109,7 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
     Args:
         frames (np.ndarray): ``(T, H, W, 3)`` RGB, uint8.
         weights (Sequence[np.ndarray]): Of :func:`pair_weights`.
-        grid (tuple[int, int]): Patch rows and columns.
+        grid (Tuple[int, int]): Patch rows and columns.
         title (str): Headline.
         path (Path): PNG file.
     """
@@ -221,7 +222,7 @@ def draw_curves(histories: Dict[str, History], order_blind: float,
     """Loss and accuracy of the models side by side.
 
     Args:
-        histories (dict[str, History]): By name of the model.
+        histories (Dict[str, History]): By name of the model.
         order_blind (float): The best accuracy without the order of frames.
         num_classes (int): Classes, for the accuracy of guessing.
         path (Path): PNG file.

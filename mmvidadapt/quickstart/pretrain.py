@@ -66,8 +66,8 @@ class Report(NamedTuple):
 
 def pretrain_key(settings: PretrainSettings) -> str:
     """Key of pretrained weights, see :func:`synthetic.fingerprint`."""
-    return synthetic.fingerprint(settings, Path(__file__),
-                                 Path(synthetic.__file__))
+    return synthetic.fingerprint(
+        settings, [Path(__file__), Path(synthetic.__file__)])
 
 
 def draw_pictures(count: int, seed: int) -> Tuple[Tensor, List[str]]:
@@ -177,7 +177,7 @@ def caption_accuracy(model: SmallCLIP, seed: int, count: int = 256) -> float:
     images = model.encode_image(pictures[..., margin:-margin, margin:-margin])
     found = (images @ texts.t()).argmax(dim=-1).tolist()
     return float(np.mean([distinct[f] == c
-                          for f, c in zip(found, captions)]))
+                          for f, c in zip(found, captions, strict=True)]))
 
 
 def pretrain(settings: PretrainSettings,

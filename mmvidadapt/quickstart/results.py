@@ -54,8 +54,8 @@ def measure(scores: np.ndarray, labels: np.ndarray, backwards: np.ndarray,
     Raises:
         ValueError: If there is not one backwards clip for each motion clip.
     """
-    reverse = np.asarray(reverse)
-    moves = reverse[labels] != labels
+    opposite = np.asarray(reverse)
+    moves = opposite[labels] != labels
     if moves.sum() != len(backwards):
         raise ValueError(
             f'{moves.sum()} motion clips but {len(backwards)} clips played '
@@ -63,14 +63,14 @@ def measure(scores: np.ndarray, labels: np.ndarray, backwards: np.ndarray,
     found = scores.argmax(axis=1)
     found_back = backwards.argmax(axis=1)
     both = np.concatenate([scores[moves], backwards])
-    truth = np.concatenate([labels[moves], reverse[labels[moves]]])
+    truth = np.concatenate([labels[moves], opposite[labels[moves]]])
     within = {}
     for a, b in enumerate(reverse):
         if a < b:
             here = (truth == a) | (truth == b)
             right = both[here][:, [a, b]].argmax(axis=1) == (truth[here] == b)
             within[f'{names[a]} / {names[b]}'] = float(right.mean())
-    turned = (found_back == reverse[found[moves]]) & (
+    turned = (found_back == opposite[found[moves]]) & (
         found_back != found[moves])
     hits = found == labels
     return Accuracy(
@@ -144,7 +144,8 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ['  '.join(cell.ljust(w) if i == 0 else cell.rjust(w)
-                       for i, (cell, w) in enumerate(zip(row, widths)))
+                       for i, (cell, w) in enumerate(
+                           zip(row, widths, strict=True)))
              for row in rows]
     return '\n'.join([lines[0], '-' * len(lines[0]), *lines[1:]])
 
@@ -153,7 +154,7 @@ def comparison(rows: Sequence[Tuple[str, Accuracy, float, float]]) -> str:
     """The table in which the quickstart ends.
 
     Args:
-        rows (Sequence[tuple[str, Accuracy, float, float]]): Name, accuracy,
+        rows (Sequence[Tuple[str, Accuracy, float, float]]): Name, accuracy,
             MACs of a clip and seconds of a training step of each model.
 
     Returns:

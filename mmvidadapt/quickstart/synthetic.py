@@ -12,12 +12,20 @@ Twelve classes over textured backgrounds that jitter from frame to frame:
 
 import hashlib
 import json
-import math
 import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Sequence,
+    Tuple,
+)
 
 import cv2
 import numpy as np
@@ -162,13 +170,14 @@ def _third(u: float, low: str, middle: str, high: str) -> str:
     return low if u < 1 / 3 else middle if u < 2 / 3 else high
 
 
-def _colour(rng: np.random.Generator) -> Tuple[str, Tuple[int, int, int]]:
-    name = str(rng.choice(list(COLOURS)))
-    return name, COLOURS[name]
+def _colour(rng: np.random.Generator,
+            but: str = '') -> Tuple[int, int, int]:
+    """A colour; not the one that what lies behind has."""
+    return COLOURS[str(rng.choice([c for c in COLOURS if c != but]))]
 
 
 def _tunnel(rng: np.random.Generator) -> Draw:
-    _, colour = _colour(rng)
+    colour = _colour(rng)
     radius, height = rng.uniform(.13, .17), rng.uniform(.45, .65)
     entry, side = rng.uniform(.48, .58), int(rng.choice((-1, 1)))
 
@@ -196,7 +205,7 @@ def _tunnel(rng: np.random.Generator) -> Draw:
 
 
 def _jar(rng: np.random.Generator) -> Draw:
-    _, colour = _colour(rng)
+    colour = _colour(rng, but='white')
     across, half = rng.uniform(.36, .64), rng.uniform(.17, .24)
     top, bottom = rng.uniform(.14, .22), rng.uniform(.78, .88)
 
@@ -223,7 +232,7 @@ def _jar(rng: np.random.Generator) -> Draw:
 
 
 def _balloon(rng: np.random.Generator) -> Draw:
-    _, colour = _colour(rng)
+    colour = _colour(rng)
     start, end = rng.uniform(.07, .11), rng.uniform(.26, .33)
     across, height = rng.uniform(.36, .64), rng.uniform(.36, .5)
 
@@ -243,7 +252,7 @@ def _balloon(rng: np.random.Generator) -> Draw:
 
 
 def _door(rng: np.random.Generator) -> Draw:
-    _, colour = _colour(rng)
+    colour = _colour(rng, but='black')
     across, half = rng.uniform(.4, .6), rng.uniform(.2, .27)
     top, bottom = rng.uniform(.1, .2), rng.uniform(.8, .92)
     side = int(rng.choice((-1, 1)))
@@ -389,7 +398,7 @@ def render_clip(label: int, key: Tuple[int, ...], num_frames: int,
 
     Args:
         label (int): Index into :data:`CLASSES`.
-        key (tuple[int, ...]): Seed of the clip.
+        key (Tuple[int, ...]): Seed of the clip.
         num_frames (int): Frames.
         size (int): Side of a frame.
 
@@ -433,7 +442,7 @@ def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
     height, width = frames.shape[1:3]
-    writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*'mp4v'),
+    writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*'mp4v'),
                              float(fps), (width, height))
     if not writer.isOpened():
         raise ValueError(
@@ -493,12 +502,12 @@ def _write_lists(root: Path, settings: VideoSettings) -> None:
              motion_pairs=motion_pairs()), indent=2))
 
 
-def fingerprint(settings: object, *sources: Path) -> str:
+def fingerprint(settings: Any, sources: Sequence[Path]) -> str:
     """Key of a cached result: its settings and the code that makes it.
 
     Args:
-        settings (object): A dataclass of plain values.
-        *sources (Path): Files whose change makes the result stale.
+        settings (Any): A dataclass of plain values.
+        sources (Sequence[Path]): Files whose change makes the result stale.
 
     Returns:
         str: 16 hexadecimal digits.
@@ -512,7 +521,7 @@ def fingerprint(settings: object, *sources: Path) -> str:
 
 def data_key(settings: VideoSettings) -> str:
     """Key of the data set with these settings, see :func:`fingerprint`."""
-    return fingerprint(settings, Path(__file__))
+    return fingerprint(settings, [Path(__file__)])
 
 
 def is_complete(root: Path, settings: VideoSettings) -> bool:
