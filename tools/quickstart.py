@@ -31,14 +31,14 @@ except ImportError as error:  # written for the user, by mmvidadapt.compat
 import cv2
 import numpy as np
 import torch
+from mmaction.registry import MODELS as REGISTRY
+from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmaction.registry import MODELS as REGISTRY
-from mmaction.structures import ActionDataSample
 from mmvidadapt.apis.cli import make_parser, run_tool
 from mmvidadapt.apis.complexity import config_complexity
 from mmvidadapt.quickstart import figures, pretrain, synthetic
