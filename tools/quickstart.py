@@ -81,7 +81,7 @@ def ci_budget(seed: int) -> Budget:
     """Fewer clips and steps; the targets still tell order from none."""
     return Budget(
         synthetic.VideoSettings(seed, test=10),
-        pretrain.PretrainSettings(seed, steps=500), 4,
+        pretrain.PretrainSettings(seed, steps=300), 4,
         Targets(inti_motion=0.75, inti_flips=0.70, naive_appearance=0.90,
                 naive_off_half=0.20))
 

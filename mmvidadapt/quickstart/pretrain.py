@@ -51,7 +51,7 @@ class PretrainSettings:
 
     seed: int = 0
     pictures: int = 4096
-    steps: int = 800
+    steps: int = 400
     batch_size: int = 64
     lr: float = 1e-3
     weight_decay: float = 0.05
