@@ -427,6 +427,21 @@ def test_shortened_training_keeps_the_shape_of_the_schedule(tool) -> None:
         assert found == int(value), option
 
 
+def test_the_short_version_makes_less_of_everything(tool) -> None:
+    full, short = tool.full_budget(3), tool.ci_budget(3)
+    assert short.epochs < full.epochs
+    assert short.pretrain.steps < full.pretrain.steps
+    assert short.videos.num_clips < full.videos.num_clips
+    assert {full.videos.seed, full.pretrain.seed, short.videos.seed,
+            short.pretrain.seed} == {3}
+
+
+def test_steps_of_both_models_are_timed(tool) -> None:
+    seconds = tool.time_steps(repeats=1)
+    assert set(seconds) == set(tool.MODELS)
+    assert all(0 < taken < 60 for taken in seconds.values())
+
+
 # -- the figures -----------------------------------------------------------
 
 
