@@ -5,11 +5,13 @@ import os
 import pickle
 import re
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 from open_clip import pretrained
 from safetensors.torch import save_file
 from torch import nn
@@ -212,6 +214,9 @@ def test_mmpretrain_vit_that_is_no_clip_is_refused(tmp_path):
 @pytest.fixture
 def mmpretrain_clip(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     """mmpretrain's multimodal CLIP, which wants transformers to register."""
+    # In the scope that an earlier test left, mmpretrain would build
+    # MMAction2's parts of the same names.
+    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
     import mmpretrain.models  # noqa: F401
     from mmpretrain.registry import MODELS, TOKENIZER
     for name in ('CLIP', 'CLIPZeroShot'):
