@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmvidadapt.compat.checkpoints import read_checkpoint
 from tests.scripts import (
     Finished,
     tool,
@@ -152,7 +153,7 @@ def _empty(path: Path, sound: Path) -> None:
 
 
 def _other_model(path: Path, sound: Path) -> None:
-    saved = torch.load(sound, weights_only=False)
+    saved = read_checkpoint(sound)
     saved['state_dict'] = {
         key: value for key, value in saved['state_dict'].items()
         if '.adapters.' not in key}
@@ -321,7 +322,7 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(
     assert losses(resumed, 1) == []
     assert losses(resumed, 2) == losses(whole, 2)
     first, second, repeated = (
-        torch.load(tmp_path / name, weights_only=False)['state_dict']
+        read_checkpoint(tmp_path / name)['state_dict']
         for name in ('whole/epoch_1.pth', 'whole/epoch_2.pth',
                      'half/epoch_2.pth'))
     assert any(not torch.equal(first[key], second[key]) for key in first)

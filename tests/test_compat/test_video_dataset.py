@@ -157,8 +157,8 @@ def test_rawframe_dataset_reads_spaces_and_names_errors(
         tmp_path: Path) -> None:
     init_default_scope('mmaction')
     dataset = RawframeDataset(_list(tmp_path, 'a b 9 1'), pipeline=[],
-                              data_prefix=dict(img='/root'))
-    assert _entries(dataset, 'frame_dir') == [('/root/a b', 1)]
+                              data_prefix=dict(img='frames'))
+    assert _entries(dataset, 'frame_dir') == [('frames/a b', 1)]
     assert dataset.get_data_info(0)['start_index'] == 1
     with pytest.raises(ValueError, match=r'my list\.txt is empty'):
         RawframeDataset(_list(tmp_path, ''), pipeline=[])

@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from toy_videos import write_video
 
+from mmvidadapt.compat.checkpoints import read_checkpoint
 from mmvidadapt.datasets import BrokenVideoError, TooManyBrokenVideosError
 from mmvidadapt.datasets.sample_fetcher import BrokenCount
 from tests.conftest import ROOT
@@ -327,8 +328,7 @@ def test_wrapped_data_sets_are_drawn_by_their_outer_index(
 def test_checkpoints_hold_nothing_but_plain_numbers_for_it(tmp_path,
                                                            video_list):
     train(config(tmp_path / 'run', video_list, epochs=1))
-    checkpoint = torch.load(tmp_path / 'run' / 'epoch_1.pth',
-                            weights_only=False)
+    checkpoint = read_checkpoint(tmp_path / 'run' / 'epoch_1.pth')
     assert checkpoint['sample_guard'] == dict(order_seed=7)
 
 
