@@ -1,5 +1,5 @@
-"""Encoders, adapters, backbones, necks, heads and recognizers."""
+"""Encoders, adapters, side networks, backbones, necks, heads, recognizers."""
 
-from . import adapters, backbones, clip, heads
+from . import adapters, backbones, clip, heads, side
 
-__all__ = ['adapters', 'backbones', 'clip', 'heads']
+__all__ = ['adapters', 'backbones', 'clip', 'heads', 'side']

@@ -6,7 +6,8 @@ weights, so these load with ``strict=True``.
 """
 
 from contextlib import nullcontext
-from typing import Dict, List, Sequence, Tuple
+from itertools import chain
+from typing import Dict, Iterable, List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -193,21 +194,20 @@ class ResidualAttentionBlock(nn.Module):
         return x, layout
 
 
-class _Recompute:
-    """Context of a block's second pass: do not count its batch twice.
+class Recompute:
+    """Context of a second pass: do not count its batch twice.
 
     The first pass has moved the running statistics of batch norms already; a
     momentum of 0 keeps them, and keeps what autograd saves the same. A class,
     because one backward may follow another through the same graph.
 
     Args:
-        adapters (BlockAdapters): The adapters of the block.
+        modules (Iterable[nn.Module]): What runs twice.
     """
 
-    def __init__(self, adapters: BlockAdapters) -> None:
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
         self.norms = [
-            module for found in adapters.values() for adapter in found
-            for module in adapter.modules()
+            module for outer in modules for module in outer.modules()
             if isinstance(module, _BatchNorm) and module.track_running_stats
         ]
 
@@ -327,7 +327,8 @@ class Transformer(BaseModule):
             quiet = torch.no_grad() if index < first_grad else nullcontext()
             with quiet:
                 if self.with_cp and torch.is_grad_enabled():
-                    contexts = nullcontext(), _Recompute(adapters)
+                    contexts = nullcontext(), Recompute(
+                        chain.from_iterable(adapters.values()))
                     x, layout = checkpoint(
                         block, x, layout, adapters, use_reentrant=False,
                         context_fn=lambda c=contexts: c)
