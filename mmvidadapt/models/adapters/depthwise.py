@@ -58,12 +58,13 @@ def depthwise_temporal_conv(x: Tensor, weight: Tensor,
                             layout: TokenLayout) -> Tensor:
     """Convolve each channel over frames, at each place of the grid.
 
-    Equals ``F.conv3d(..., padding=(1, 0, 0), groups=C)`` with a (3, 1, 1)
-    kernel on the ``(B, C, T, h, w)`` grid of the same tokens.
+    Equals ``F.conv3d(..., padding=(k // 2, 0, 0), groups=C)`` with a
+    (k, 1, 1) kernel on the ``(B, C, T, h, w)`` grid of the same tokens.
 
     Args:
         x (Tensor): Tokens ``(B*T, L, C)``, with or without class token.
-        weight (Tensor): ``(C, 1, 3)``, as ``nn.Conv1d`` keeps it.
+        weight (Tensor): ``(C, 1, k)`` with odd ``k``, as ``nn.Conv1d`` keeps
+            it.
         bias (Tensor | None): ``(C)``.
         layout (TokenLayout): Frames of ``x``.
 
@@ -79,7 +80,7 @@ def depthwise_temporal_conv(x: Tensor, weight: Tensor,
         # than shifted sums on the CPU.
         y = F.conv2d(
             clips.permute(0, 3, 1, 2), weight.unsqueeze(-1), bias,
-            padding=(1, 0), groups=weight.shape[0])
+            padding=(weight.shape[-1] // 2, 0), groups=weight.shape[0])
         return y.permute(0, 2, 3, 1).flatten(0, 1).to(x.dtype)
 
 
@@ -120,11 +121,13 @@ def _conv2d_per_tap(grid: Tensor, weight: Tensor, bias: Tensor | None,
 
 def _shifted_sum(clips: Tensor, weight: Tensor,
                  bias: Tensor | None) -> Tensor:
-    """``(B, T, L, C)`` frames times three taps, zeros beyond the clip."""
-    before, here, after = weight[:, 0].to(clips.dtype).unbind(-1)
-    out = clips * here
+    """``(B, T, L, C)`` frames times each tap, zeros beyond the clip."""
+    taps = weight[:, 0].to(clips.dtype).unbind(-1)
+    middle = len(taps) // 2
+    out = clips * taps[middle]
     if bias is not None:
         out = out + bias.to(clips.dtype)
-    out[:, 1:] += clips[:, :-1] * before
-    out[:, :-1] += clips[:, 1:] * after
+    for step in range(1, min(middle, clips.shape[1] - 1) + 1):
+        out[:, step:] += clips[:, :-step] * taps[middle - step]
+        out[:, :-step] += clips[:, step:] * taps[middle + step]
     return out

@@ -24,7 +24,7 @@ PRESETS: Dict[str, Dict[str, Any]] = dict(
                td_layers='all'),
     published=dict(window=5, alpha=0.5, beta=1.0, stem_padding=1,
                    td_layers='all'),
-    side4video=dict(window=1, alpha=0.0, beta=1.0, stem_padding=0,
+    side4video=dict(window=1, alpha=1.0, beta=1.0, stem_padding=0,
                     td_layers=()))
 
 _DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
@@ -63,7 +63,8 @@ class SideCLIPViT(BaseModule):
         mlp_ratio (float): Hidden channels of a side MLP over ``D``.
         window (int | None): Frames of a local window, odd; 1 switches the
             SME-Adapter off.
-        alpha (float | None): Weight of the frame differences (Eq. 3).
+        alpha (float | None): Weight of the frame differences (Eq. 3); with
+            ``window=1`` there are none to weigh.
         beta (float | None): Weight of the centre frame (Eq. 3).
         stem_padding (int | None): Zeros around a frame in the stem, in
             pixels.
@@ -118,6 +119,9 @@ class SideCLIPViT(BaseModule):
         num_heads = num_heads or max(side_dims // 64, 1)
         _check_sizes(side_dims, num_heads, values['window'], kernel_size,
                      values['stem_padding'], arch.patch_size)
+        if values['window'] == 1 and alpha is not None:
+            raise ValueError(f'alpha={alpha} weighs frame differences, and '
+                             'window=1 has none: remove alpha, or set window')
         if difference not in DIFFERENCES:
             raise ValueError(f'unknown difference {difference!r}: use '
                              f'{", ".join(DIFFERENCES)}')
