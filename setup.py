@@ -96,6 +96,7 @@ setup(
     license_files=['LICENSE'],
     keywords='video, action recognition, CLIP, adapter, MMAction2',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={f'{PACKAGE}.datasets.class_lists': ['*.txt']},
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),
     extras_require={

@@ -1,9 +1,22 @@
 """Datasets, transforms and sampling."""
 
 from .broken_video import BrokenVideoError, find_damage, guard_reading
+from .class_lists import class_names
 from .sample_fetcher import TooManyBrokenVideosError
-from .transforms import ClipColorJitter, ClipGrayscale, ClipRandAugment
+from .transforms import (
+    ClipColorJitter,
+    ClipGrayscale,
+    ClipRandAugment,
+    KineticsSample,
+    LabelAwareFlip,
+    LocalWindow,
+    RepeatAugment,
+    SomethingSample,
+    WideThreeCrop,
+)
 
 __all__ = ['BrokenVideoError', 'ClipColorJitter', 'ClipGrayscale',
-           'ClipRandAugment', 'TooManyBrokenVideosError', 'find_damage',
-           'guard_reading']
+           'ClipRandAugment', 'KineticsSample', 'LabelAwareFlip',
+           'LocalWindow', 'RepeatAugment', 'SomethingSample',
+           'TooManyBrokenVideosError', 'WideThreeCrop', 'class_names',
+           'find_damage', 'guard_reading']

@@ -1,6 +1,13 @@
-"""Transforms of a whole clip: one draw for all of its frames."""
+"""Transforms of a whole clip: its frames, and one draw for all of them."""
 
 from .clip_color import ClipColorJitter, ClipGrayscale
 from .clip_rand_augment import ClipRandAugment
+from .label_aware_flip import LabelAwareFlip
+from .local_window import LocalWindow
+from .repeat_augment import RepeatAugment
+from .segment_sample import KineticsSample, SomethingSample
+from .wide_three_crop import WideThreeCrop
 
-__all__ = ['ClipColorJitter', 'ClipGrayscale', 'ClipRandAugment']
+__all__ = ['ClipColorJitter', 'ClipGrayscale', 'ClipRandAugment',
+           'KineticsSample', 'LabelAwareFlip', 'LocalWindow',
+           'RepeatAugment', 'SomethingSample', 'WideThreeCrop']
