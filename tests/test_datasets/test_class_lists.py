@@ -1,0 +1,92 @@
+"""Names of classes, and where the sources of a list differ."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from mmvidadapt.datasets import class_names
+from mmvidadapt.datasets.class_lists import plain_name
+
+SIZES = dict(hmdb51=51, k400=400, k600=600, k600_zeroshot_1=160,
+             k600_zeroshot_2=160, k600_zeroshot_3=160, sthv1=174, sthv2=174,
+             ucf101=101)
+
+
+def plain(names: list[str]) -> list[str]:
+    return [plain_name(name) for name in names]
+
+
+def other_source(path: Path) -> list[str]:
+    """Names in a file of the shared data, of either form."""
+    lines = path.read_text().splitlines()
+    if path.suffix == '.txt':
+        return lines
+    rows = list(csv.DictReader(lines))
+    assert [int(row['id']) for row in rows] == list(range(len(rows)))
+    return [row['name'] for row in rows]
+
+
+def test_every_list_has_the_classes_of_its_data_set():
+    found = {name: len(class_names(name)) for name in SIZES}
+    assert found == SIZES
+    assert class_names('sthv2')[86] == 'Pulling something from left to right'
+    assert class_names('hmdb51')[20:22] == ['kick', 'kick_ball']
+
+
+@pytest.mark.parametrize('name, file', [
+    ('hmdb51', 'hmdb51_mmaction2.txt'), ('hmdb51', 'mote_hmdb51_labels.csv'),
+    ('k400', 'kinetics400_mmaction2.txt'),
+    ('k400', 'mote_kinetics_400_labels.csv'),
+    ('k600', 'kinetics600_mmaction2.txt'),
+    ('k600_zeroshot_1', 'k600_zeroshot_split1.csv'),
+    ('k600_zeroshot_2', 'k600_zeroshot_split2.csv'),
+    ('k600_zeroshot_3', 'k600_zeroshot_split3.csv'),
+    ('sthv1', 'sthv1_mmaction2.txt'), ('sthv2', 'sthv2_mmaction2.txt'),
+    ('ucf101', 'ucf101_mmaction2.txt'), ('ucf101', 'mote_ucf_labels.csv'),
+])
+def test_all_sources_agree_name_by_name(name, file, shared_data):
+    source = other_source(shared_data / 'class_lists' / file)
+    assert plain(class_names(name)) == plain(source)
+
+
+def test_zero_shot_classes_are_of_kinetics_600_and_not_of_400():
+    larger, smaller = plain(class_names('k600')), plain(class_names('k400'))
+    assert len(set(smaller) - set(larger)) == 31  # renamed or left out
+    for split in (1, 2, 3):
+        chosen = set(plain(class_names(f'k600_zeroshot_{split}')))
+        assert len(chosen) == 160
+        assert chosen <= set(larger)
+        assert not chosen & set(smaller)
+
+
+def test_versions_of_something_something_number_the_same_names_otherwise():
+    first, second = plain(class_names('sthv1')), plain(class_names('sthv2'))
+    shared = set(first) & set(second)
+    same = sum(a == b for a, b in zip(first, second))
+    assert (len(shared), same) == (174, 1)
+
+
+def test_names_are_compared_without_what_sources_write_differently():
+    assert plain_name('ApplyEyeMakeup') == plain_name('Apply Eye-Makeup')
+    assert plain_name('kick_ball') == plain_name('Kick ball')
+    assert plain_name('kick') != plain_name('kick_ball')
+
+
+def test_a_file_or_the_names_themselves_will_do(tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_text('turn left\nturn right\n')
+    for classes in (str(path), ['turn left', 'turn right'],
+                    ('turn left', 'turn right')):
+        assert class_names(classes) == ['turn left', 'turn right']
+
+
+def test_an_unknown_list_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match="no list of classes 'k700': give "
+                       'one of hmdb51, k400, k600'):
+        class_names('k700')
+
+
+def test_two_classes_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="0 and 2 are both named 'Kick_Ball'"):
+        class_names(['kick ball', 'run', 'Kick_Ball'])
