@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from . import (
     annotation_lists,
+    averaging,
     checkpoints,
     cpu_distributed,
     decoders,
@@ -79,6 +80,8 @@ MENDS: tuple[Mend, ...] = (
          saving.mend, after='mmengine.runner.checkpoint'),
     Mend('mmengine deletes checkpoints too early', saving.hook_needed,
          saving.hook_mend, after='mmengine.hooks.checkpoint_hook'),
+    Mend('averages read state dicts', averaging.needed, averaging.mend,
+         after='mmengine.hooks.ema_hook'),
     Mend('paths with spaces in video lists', annotation_lists.videos_needed,
          annotation_lists.videos_mend,
          after='mmaction.datasets.video_dataset'),

@@ -1,4 +1,4 @@
-"""Read checkpoints with ``weights_only=True``.
+"""Read checkpoints with ``weights_only=True``, or as safetensors.
 
 MMEngine 0.10.7 calls ``torch.load`` as if any pickle were harmless. Since
 torch 2.6 that call refuses MMEngine's own checkpoints, whose message hub
@@ -32,7 +32,7 @@ _PLAIN_DTYPES = ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8',
 
 
 class CheckpointError(RuntimeError):
-    """A file that cannot be read as a checkpoint, and why."""
+    """A file that cannot be used as a checkpoint, and why."""
 
 
 def read_checkpoint(filename: str | os.PathLike,
@@ -41,11 +41,13 @@ def read_checkpoint(filename: str | os.PathLike,
 
     Args:
         filename (str | os.PathLike): A local file written by
-            ``torch.save``.
+            ``torch.save``, or in the form of safetensors, whatever its
+            name.
         map_location (Any): As in ``torch.load``.
 
     Returns:
-        Any: What was saved, as a rule a dict.
+        Any: What was saved, as a rule a dict. From safetensors
+        ``dict(state_dict=..., meta=...)``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -58,8 +60,39 @@ def read_checkpoint(filename: str | os.PathLike,
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{path} can not be found, give the path of '
                                 'an existing checkpoint')
+    with open(path, 'rb') as file:
+        head = file.read(9)
+    if head[8:] == b'{':  # after the length of the header, in JSON
+        return _read_safetensors(path, map_location)
+    if path.endswith('.safetensors'):
+        # torch.load would go by the name and ask safetensors.
+        raise CheckpointError(explain(path, ValueError(
+            'no header of safetensors')))
     with _allowed_globals(), _named_errors(path):
         return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def _read_safetensors(path: str, map_location: Any) -> dict:
+    """Read tensors and metadata.
+
+    Raises:
+        CheckpointError: If the file is damaged.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+    try:
+        with safe_open(path, 'pt') as file:
+            meta = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'{path} is a truncated or damaged safetensors file ({error}): '
+            'download or copy it again') from error
+    # A dict or function says where tensors of other devices go: here none is.
+    if isinstance(map_location, (str, torch.device)):
+        tensors = {key: tensor.to(map_location)
+                   for key, tensor in tensors.items()}
+    return dict(state_dict=tensors, meta=meta)
 
 
 def _statistic_of_history_buffer(owner: Any, name: str) -> Any:

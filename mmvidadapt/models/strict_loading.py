@@ -15,6 +15,9 @@ import torch
 from mmengine.logging import MMLogger
 from torch import nn
 
+from ..compat.averaging import whole_state_dicts
+from .frozen_weights import fingerprints_in
+
 KINDS = ('missing', 'unexpected', 'shape')
 
 
@@ -85,8 +88,14 @@ class _LoadGuard:
     def _treat_allowed(self, module: nn.Module,
                        state_dict: dict[str, Any]) -> None:
         """Replace allowed entries in ``state_dict`` by the module's own."""
-        own = module.state_dict(prefix=self._prefix, keep_vars=True)
+        with whole_state_dicts():
+            own = module.state_dict(prefix=self._prefix, keep_vars=True)
         found = _compare(own, state_dict, self._prefix)
+        # An encoder itself puts back what its checkpoint leaves out.
+        encoders = tuple(fingerprints_in(state_dict))
+        for kind, keys in found.items():
+            found[kind] = [key for key in keys
+                           if not key.startswith(encoders)]
         for kind in sorted(self.allow):
             if not found[kind]:
                 continue

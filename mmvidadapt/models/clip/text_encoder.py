@@ -7,6 +7,7 @@ from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..frozen_weights import FrozenWeights
 from .arch import TextArch, arch_name, text_arch
 from .block import Transformer
 from .layout import TokenLayout
@@ -26,6 +27,7 @@ class CLIPTextEncoder(BaseModule):
         weights (str | None): As for :class:`CLIPVisionEncoder`.
         frozen (bool): Keep every parameter as it is and stay in eval mode.
         with_cp (bool): Recompute blocks in backward to save memory.
+        save_frozen (bool): As for :class:`CLIPVisionEncoder`.
         init_cfg (dict | None): mmengine's initialisation config.
 
     Raises:
@@ -38,6 +40,7 @@ class CLIPTextEncoder(BaseModule):
                  weights: str | None = None,
                  frozen: bool = False,
                  with_cp: bool = False,
+                 save_frozen: bool = False,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.arch_name = arch_name(arch)
@@ -60,6 +63,8 @@ class CLIPTextEncoder(BaseModule):
         nn.init.normal_(self.text_projection, std=width**-0.5)
         if frozen:
             freeze(self)
+        self.frozen_weights = FrozenWeights(
+            self, load_text_weights, save_frozen)
 
     @property
     def output_dims(self) -> int:
@@ -71,7 +76,7 @@ class CLIPTextEncoder(BaseModule):
         if not self._is_init:
             super().init_weights()
             if self.weights is not None:
-                load_text_weights(self, self.weights)
+                self.frozen_weights.load()
 
     def train(self, mode: bool = True) -> 'CLIPTextEncoder':
         """Set the mode; a frozen encoder stays in eval mode."""

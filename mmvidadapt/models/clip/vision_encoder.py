@@ -7,6 +7,7 @@ from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..frozen_weights import FrozenWeights
 from .arch import VisionArch, arch_name, vision_arch
 from .block import Transformer
 from .layout import TokenLayout
@@ -50,6 +51,9 @@ class CLIPVisionEncoder(BaseModule):
         drop_path_rate (float): Stochastic depth of the last block; it grows
             linearly from 0 at the first. Whole clips are dropped.
         with_cp (bool): Recompute blocks in backward to save memory.
+        save_frozen (bool): Keep frozen tensors in checkpoints that
+            ``weights`` could restore, see
+            :mod:`mmvidadapt.models.frozen_weights`.
         init_cfg (dict | None): mmengine's initialisation config.
 
     Raises:
@@ -65,6 +69,7 @@ class CLIPVisionEncoder(BaseModule):
                  frozen: bool = False,
                  drop_path_rate: float = 0.,
                  with_cp: bool = False,
+                 save_frozen: bool = False,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.arch_name = arch_name(arch)
@@ -88,6 +93,8 @@ class CLIPVisionEncoder(BaseModule):
             scale * torch.randn(width, arch.output_dims)) if project else None
         if frozen:
             freeze(self)
+        self.frozen_weights = FrozenWeights(
+            self, load_vision_weights, save_frozen)
 
     @property
     def output_dims(self) -> int:
@@ -100,7 +107,7 @@ class CLIPVisionEncoder(BaseModule):
         if not self._is_init:
             super().init_weights()
             if self.weights is not None:
-                load_vision_weights(self, self.weights)
+                self.frozen_weights.load()
 
     def train(self, mode: bool = True) -> 'CLIPVisionEncoder':
         """Set the mode; a frozen encoder stays in eval mode."""

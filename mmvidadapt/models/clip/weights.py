@@ -26,7 +26,8 @@ from mmengine.logging import MMLogger
 from open_clip import pretrained
 from torch import Tensor, nn
 
-from ...compat.checkpoints import CheckpointError, explain, read_checkpoint
+from ...compat.checkpoints import CheckpointError, read_checkpoint
+from ..frozen_weights import fingerprints_in
 from .layouts import Layout, detect_layout, split_towers
 
 #: Weights inside a folder of Hugging Face's hub, in order of preference.
@@ -50,7 +51,7 @@ class _File(NamedTuple):
     act_source: str
 
 
-def load_vision_weights(encoder: nn.Module, weights: str) -> None:
+def load_vision_weights(encoder: nn.Module, weights: str) -> list[str]:
     """Load CLIP weights into an image encoder.
 
     Args:
@@ -63,33 +64,41 @@ def load_vision_weights(encoder: nn.Module, weights: str) -> None:
             ``pre_norm`` and multimodal ``CLIP``, or a checkpoint of
             mmvidadapt.
 
+    Returns:
+        list[str]: Names of tensors that were computed from those of the
+        file: positions resized to another grid.
+
     Raises:
         FileNotFoundError: If the file is missing or cannot be downloaded.
         CheckpointError: If the file cannot be read.
         ValueError: If the weights are not this encoder's: another tag,
             model, size or activation.
     """
-    _load(encoder, weights, 'visual')
+    return _load(encoder, weights, 'visual')
 
 
-def load_text_weights(encoder: nn.Module, weights: str) -> None:
+def load_text_weights(encoder: nn.Module, weights: str) -> list[str]:
     """Load CLIP weights into a text encoder.
 
     Args:
         encoder (nn.Module): A :class:`CLIPTextEncoder`, changed in place.
         weights (str): As for :func:`load_vision_weights`.
 
+    Returns:
+        list[str]: Names of tensors that were computed, always none.
+
     Raises:
         FileNotFoundError: If the file is missing or cannot be downloaded.
         CheckpointError: If the file cannot be read.
         ValueError: If the weights are not this encoder's.
     """
-    _load(encoder, weights, 'text')
+    return _load(encoder, weights, 'text')
 
 
-def _load(encoder: nn.Module, weights: str, tower: str) -> None:
+def _load(encoder: nn.Module, weights: str, tower: str) -> list[str]:
     path, tag_act = _locate(weights, encoder.arch_name, encoder.act)
     file = _read(path)
+    _refuse_small(file.tensors, str(path))
     layout = detect_layout(file.tensors, str(path))
     act, act_source = _stated_act(file, layout, tower)
     if tag_act is None:
@@ -99,7 +108,7 @@ def _load(encoder: nn.Module, weights: str, tower: str) -> None:
     if not tensors:
         raise ValueError(f'{path} ({layout.name}) holds no {kind} tower: give '
                          f'weights that have one')
-    own = encoder.state_dict()
+    own = dict(encoder.named_parameters())  # the encoders have no buffers
     left_out = [name for name in _OPTIONAL
                 if name in tensors and name not in own]
     for name in left_out:
@@ -119,6 +128,7 @@ def _load(encoder: nn.Module, weights: str, tower: str) -> None:
         + (f'activation {known} confirmed' if known else
            f'activation {encoder.act} taken from the config (the file does '
            'not state one)') + '.')
+    return ['positional_embedding'] if resized and tower == 'visual' else []
 
 
 # -- finding the file ------------------------------------------------------
@@ -188,16 +198,8 @@ def _download_now(arch_name: str, tag: str, config: dict) -> Path:
 
 
 def _read(path: Path) -> _File:
-    with open(path, 'rb') as stream:
-        head = stream.read(16)
     if zipfile.is_zipfile(path) and _is_torchscript(path):
         return _read_torchscript(path)
-    if head[8:9] == b'{':  # after the length of the header, in JSON
-        return _File(_read_safetensors(path), path, None, '')
-    if path.suffix == '.safetensors':
-        # torch.load would go by the name and ask safetensors.
-        raise CheckpointError(explain(str(path), ValueError(
-            'no header of safetensors')))
     content = read_checkpoint(path, map_location='cpu')
     return _File(_tensors_of(content, path), path, *_act_in_meta(content))
 
@@ -221,15 +223,13 @@ def _read_torchscript(path: Path) -> _File:
                  f'the TorchScript archive {path}')
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(
-            f'{path} is a truncated or damaged safetensors file ({error}): '
-            'download or copy it again') from error
+def _refuse_small(tensors: Mapping[str, Tensor], path: str) -> None:
+    """Refuse a checkpoint whose encoder was left to its source."""
+    for fingerprint in fingerprints_in(tensors).values():
+        raise ValueError(
+            f'{path} holds only what was trained, not the frozen weights '
+            f'{fingerprint}: give those as weights, and this file as '
+            'load_from or checkpoint')
 
 
 def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:

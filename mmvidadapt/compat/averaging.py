@@ -1,0 +1,70 @@
+"""Average a model whose state dict is not all of it.
+
+MMEngine's averages (``EMAHook`` and its models) take ``state_dict()`` for
+the list of all tensors of a model. A module that leaves tensors out of its
+checkpoints is asked for all of them here, wherever MMEngine reads them to
+average, and for what belongs into a checkpoint everywhere else.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from types import SimpleNamespace
+from typing import Any
+
+_whole: ContextVar[bool] = ContextVar('whole_state_dicts', default=False)
+
+
+@contextmanager
+def whole_state_dicts() -> Iterator[None]:
+    """Let every ``state_dict()`` hold all tensors, while this lasts."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
+def whole_is_wanted() -> bool:
+    """Return whether :func:`whole_state_dicts` is in force."""
+    return _whole.get()
+
+
+def needed() -> bool:
+    """Return whether the hook misses what a state dict leaves out."""
+    import torch
+    from mmengine.hooks.ema_hook import EMAHook
+
+    def leave_out(module: Any, state_dict: dict, *args: Any) -> None:
+        if not whole_is_wanted():
+            del state_dict['bias']
+
+    hook = EMAHook(begin_iter=1)
+    hook.src_model, averaged = (torch.nn.Linear(1, 1) for _ in range(2))
+    hook.ema_model = SimpleNamespace(module=averaged)
+    for module in (hook.src_model, averaged):
+        module.register_state_dict_post_hook(leave_out)
+    hook.after_train_iter(SimpleNamespace(iter=-1), 0)
+    return not torch.equal(averaged.bias, hook.src_model.bias)
+
+
+def mend() -> None:
+    """Average all tensors."""
+    from mmengine.hooks.ema_hook import EMAHook
+    from mmengine.model.averaged_model import BaseAveragedModel
+    for cls, name in ((BaseAveragedModel, '__init__'),
+                      (BaseAveragedModel, 'update_parameters'),
+                      (EMAHook, 'after_train_iter')):
+        setattr(cls, name, _reading_all(getattr(cls, name)))
+
+
+def _reading_all(method: Callable) -> Callable:
+    """Wrap a method so that state dicts inside it are whole."""
+
+    @wraps(method)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with whole_state_dicts():
+            return method(*args, **kwargs)
+
+    return wrapped
