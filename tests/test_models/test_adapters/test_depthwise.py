@@ -54,15 +54,16 @@ def test_3d_equals_conv3d_in_values_and_gradients(
     torch.testing.assert_close(y, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize('kernel', [3, 5, 7])
 @pytest.mark.parametrize('num_frames', [1, 2, 5])
 def test_temporal_equals_conv3d_in_values_and_gradients(
-        num_frames: int) -> None:
+        num_frames: int, kernel: int) -> None:
     layout = TokenLayout('framewise', num_frames, (3, 4))
     x = torch.randn(2 * num_frames, 12, CHANNELS, requires_grad=True)
-    weight, bias = weights(3)
+    weight, bias = weights(kernel)
     expected = to_tokens(F.conv3d(
-        to_image(x, layout), weight[..., None, None], bias, 1, (1, 0, 0),
-        groups=CHANNELS))
+        to_image(x, layout), weight[..., None, None], bias, 1,
+        (kernel // 2, 0, 0), groups=CHANNELS))
     # The form for the GPU is plain arithmetic, so it can be checked here.
     shifted = _shifted_sum(layout.split_frames(x), weight, bias).flatten(0, 1)
     for y in (depthwise_temporal_conv(x, weight, bias, layout), shifted):
