@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
+from mmvidadapt.models.backbones.side_clip_vit import PRESETS
 from tests.conftest import ROOT
 from tests.tiny import SIZE, shrink_model
 
@@ -27,6 +28,26 @@ def load(path: str) -> Config:
 
 def test_all_configs_are_found() -> None:
     assert len([p for p in PUBLISHED if p.parts[0] == 'inti']) == 43
+    assert len([p for p in PUBLISHED if p.parts[0] == 'tds_clip']) == 28
+
+
+def window(cfg: Config) -> int:
+    """Frames that stand for one frame of the clip."""
+    backbone = cfg.model.backbone
+    if backbone.type != 'SideCLIPViT':
+        return 1
+    return backbone.get('window') or PRESETS[backbone.preset]['window']
+
+
+def sampled(pipeline: list) -> dict:
+    """What a pipeline asks its decoder for, of a video of 100 frames."""
+    results = dict(total_frames=100, start_index=0)
+    for step in pipeline:
+        if step.type.endswith('Decode'):
+            return results
+        if not step.type.endswith('Init'):
+            results = TRANSFORMS.build(step)(results)
+    raise AssertionError('nothing decodes')
 
 
 @pytest.mark.parametrize('path', PUBLISHED, ids=str)
@@ -34,9 +55,9 @@ def test_model_runs_forward_and_backward(path: str) -> None:
     cfg = load(path)
     shrink_model(cfg)
     model = MODELS.build(cfg.model)
+    num_frames = cfg.model.backbone.num_frames * window(cfg)
     frames = torch.randint(
-        0, 255, (2, 1, 3, cfg.model.backbone.num_frames, SIZE, SIZE),
-        dtype=torch.uint8)
+        0, 255, (2, 1, 3, num_frames, SIZE, SIZE), dtype=torch.uint8)
     samples = [ActionDataSample().set_gt_label(i) for i in range(2)]
     batch = dict(inputs=list(frames), data_samples=samples)
     data = model.data_preprocessor(batch, training=True)
@@ -65,16 +86,20 @@ def test_config_is_complete(path: str) -> None:
     for split in ('train', 'val', 'test'):
         for step in cfg[f'{split}_dataloader'].dataset.pipeline:
             TRANSFORMS.build(step)
-    # init_recognizer and the Inferencer read it at the top level.
-    assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
     for split in ('val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset
-        assert dataset.data_prefix.video == cfg.data_root_val
+        assert list(dataset.data_prefix.values()) == [cfg.data_root_val]
         assert dataset.ann_file == cfg.ann_file_val
-    assert cfg.train_dataloader.dataset.data_prefix.video == cfg.data_root
-    num_frames = cfg.model.backbone.num_frames
-    for pipeline in (cfg.train_pipeline, cfg.val_pipeline, cfg.test_pipeline):
-        assert pipeline[1].clip_len == num_frames
+    dataset = cfg.train_dataloader.dataset
+    assert list(dataset.data_prefix.values()) == [cfg.data_root]
+    num_frames = cfg.model.backbone.num_frames * window(cfg)
+    for split in ('train', 'val', 'test'):
+        # init_recognizer and the Inferencer read it at the top level.
+        pipeline = cfg[f'{split}_pipeline']
+        assert pipeline == cfg[f'{split}_dataloader'].dataset.pipeline
+        frames = sampled(pipeline)
+        assert frames['clip_len'] == num_frames
+        assert len(frames['frame_inds']) == num_frames * frames['num_clips']
     blending = cfg.model.data_preprocessor.get('blending')
     for augment in blending.augments if blending else ():
         assert augment.num_classes == cfg.model.cls_head.num_classes
@@ -91,6 +116,7 @@ def learning_rates(path: str, epochs: int, steps: int) -> list:
         scheduler = dict(scheduler)
         if scheduler.pop('convert_to_iter_based', False):
             cls = PARAM_SCHEDULERS.get(scheduler.pop('type'))
+            scheduler.setdefault('end', epochs)  # as the runner does
             schedulers.append(cls.build_iter_from_epoch(
                 optimizer=optimizer, epoch_length=steps, **scheduler))
     rates = []
