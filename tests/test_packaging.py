@@ -87,14 +87,16 @@ def test_wheel_holds_every_config_tool_and_the_model_index(
     assert shipped == expected_mim
 
 
-def test_wheel_holds_every_module_and_no_tests(
+def test_wheel_holds_every_module_and_class_list_and_no_tests(
         wheel: Path, repository: Path) -> None:
     shipped = {name for name in zipfile.ZipFile(wheel).namelist()
                if '.mim/' not in name and '.dist-info/' not in name}
     modules = {name for name in files_below(repository, 'mmvidadapt')
                if name.endswith('.py')}
     assert len(modules) > 5
-    assert shipped == modules
+    lists = files_below(repository, 'mmvidadapt/datasets/class_lists')
+    assert 'mmvidadapt/datasets/class_lists/sthv2.txt' in lists
+    assert shipped == modules | lists
 
 
 def test_wheel_names_ranges_and_leaves_mmcv_to_an_extra(wheel: Path) -> None:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmaction.datasets.transforms import Flip
-from mmaction.datasets.transforms import loading
+from mmaction.datasets.transforms import Flip, loading
 from toy_videos import write_video
 
 from mmvidadapt.compat import decoders
