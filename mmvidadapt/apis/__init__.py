@@ -1,1 +1,5 @@
 """What users and tools call."""
+
+from .official import METHODS, load_official
+
+__all__ = ['METHODS', 'load_official']

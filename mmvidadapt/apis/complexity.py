@@ -21,6 +21,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from ..models.backbones import SideCLIPViT
+
 #: Operations per element of a LayerNorm (the rule of fvcore, which the
 #: figures of the InTI paper follow).
 LAYER_NORM_OPS = 5
@@ -62,8 +64,9 @@ class Complexity:
     """Cost of a model and of its parts.
 
     Args:
-        parts (dict[str, Cost]): Cost by part: the encoder, each kind of
-            adapter, the neck, the head.
+        parts (dict[str, Cost]): Cost by part: the backbone, or where it is a
+            :class:`SideCLIPViT` the encoder and the side network apart; each
+            kind of adapter, the neck, the head.
         shape (tuple[int, ...]): Input ``(1, 1, 3, T, H, W)`` of the count.
     """
 
@@ -135,18 +138,32 @@ def _label_parts(model: nn.Module) -> Dict[str, str]:
     for name, module in model.named_modules():
         if getattr(module, 'point', None) is not None:
             labels[name] = type(module).__name__
-        elif name and '.' not in name and any(
+        elif isinstance(module, SideCLIPViT):
+            labels.update(_label_side(name, module))
+        elif name and '.' not in name and name not in labels and any(
                 True for _ in module.parameters()):
             labels[name] = name
     return labels
 
 
+def _label_side(name: str, backbone: SideCLIPViT) -> Dict[str, str]:
+    """Tell a frozen encoder and what runs inside its pass apart.
+
+    The encoder calls the side network block by block, so each module of the
+    latter begins its part anew.
+    """
+    inside = set(backbone.encoder.modules())
+    labels = {child: 'side network'
+              for child, module in backbone.named_modules(prefix=name)
+              if module not in inside}
+    labels[f'{name}.encoder' if name else 'encoder'] = 'encoder'
+    return labels
+
+
 def _part_of(name: str, labels: Dict[str, str]) -> str:
-    while name:
-        if name in labels:
-            return labels[name]
+    while name and name not in labels:
         name = name.rpartition('.')[0]
-    return 'other'
+    return labels.get(name, 'other')
 
 
 def count_complexity(model: nn.Module,

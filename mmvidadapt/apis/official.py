@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from ..compat.checkpoints import read_checkpoint
 from ..models.side.published import convert_published
+from .cli import user_message
 
 #: Converters by method. A converter gets the name of the method, the tensors
 #: by their published names, and what the shapes do not tell.
@@ -85,19 +86,28 @@ def _tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
             'the checkpoint holds no state dict, neither bare nor under '
             f'{" or ".join(_CONTAINERS)}: give the file as its program saved '
             'it')
-    prefix = 'module.'
-    return {name.removeprefix(prefix): value.float() if
-            value.is_floating_point() else value
-            for name, value in content.items()}
+    tensors: dict[str, Tensor] = {}
+    for name, value in content.items():
+        plain = str(name).removeprefix('module.')
+        if plain in tensors:
+            raise ValueError(f'the checkpoint holds {plain} twice, with and '
+                             'without module.: remove one of them')
+        tensors[plain] = (
+            value.float() if value.is_floating_point() else value)
+    return tensors
 
 
 def _check_fit(method: str, config: dict,
                state_dict: Mapping[str, Tensor]) -> None:
     """Refuse tensors that are not exactly those of the model."""
-    init_default_scope('mmaction')
-    with torch.device('meta'):
-        own = MODELS.build({key: value for key, value in config.items()
-                            if key != 'data_preprocessor'}).state_dict()
+    model = {key: value for key, value in config.items()
+             if key != 'data_preprocessor'}
+    try:
+        with DefaultScope.overwrite_default_scope('mmaction'), \
+                torch.device('meta'):
+            own = MODELS.build(model).state_dict()
+    except ValueError as error:
+        raise ValueError(user_message(error)) from error
     faults = {
         'missing': [name for name in own if name not in state_dict],
         'left over': [name for name in state_dict if name not in own],

@@ -9,6 +9,7 @@ stem besides.
 import re
 from collections.abc import Mapping
 from math import isqrt
+from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
@@ -48,6 +49,10 @@ _PARAMETERS = {
 }
 _HEAD = {'fc.weight': 'fc_cls.weight', 'fc.bias': 'fc_cls.bias'}
 _STEM = re.compile(r'visual\.side_conv1(_c5)?\.weight')
+#: Kernels with axes of length 1, and how many axes come before those.
+_KERNELS = (
+    (re.compile(r'.+\.(conv\.[02]|mse\.conv[12])\.weight'), 2),
+    (re.compile(r'.+\.conv\.1\.weight'), 3))  # depth-wise: (D, 1, 3, 1, 1)
 
 
 class _Sizes(NamedTuple):
@@ -90,13 +95,10 @@ def convert_published(
         loads strictly into the model.
 
     Raises:
-        ValueError: If frames are not given, or a tensor is missing, left
-            over or of a shape that does not fit the others.
+        ValueError: If frames are not given, an option makes no sense, or a
+            tensor is missing, left over or of a shape that tells no size.
     """
-    if num_frames is None:
-        raise ValueError(
-            f'the shapes of a {method} checkpoint do not tell the frames of a '
-            'clip: give num_frames, which is 8 in the released recipes')
+    _check_options(method, num_frames, alpha, stem_padding)
     _check_method(method, state_dict)
     sizes = _sizes(state_dict)
     if stem_padding is None:
@@ -104,8 +106,9 @@ def convert_published(
     if alpha is None and method == 'tds_clip':
         alpha = 0.5
     config = _config(
-        sizes, num_frames, num_heads or max(sizes.embed_dims // 64, 1),
-        side_heads or max(sizes.side_dims // 64, 1), alpha, stem_padding, act)
+        sizes, num_frames, _heads('num_heads', num_heads, sizes.embed_dims),
+        _heads('side_heads', side_heads, sizes.side_dims), alpha,
+        stem_padding, act)
     converted = {
         published_name(name): published_shape(name, value)
         for name, value in state_dict.items()
@@ -147,14 +150,16 @@ def published_shape(name: str, value: Tensor) -> Tensor:
         value (Tensor): The tensor, or its gradient.
 
     Returns:
-        Tensor: A view, or for the stem's kernels a copy.
+        Tensor: A view, or for the stem's kernels a copy. A tensor that has
+        other axes than the published one is left as it is.
     """
-    if _STEM.fullmatch(name):  # (D, C, 3, P, P) to (3*D, C*P*P)
+    if _STEM.fullmatch(name) and value.dim() == 5:
+        # (D, C, 3, P, P) to (3*D, C*P*P)
         return value.permute(2, 0, 1, 3, 4).flatten(2).flatten(0, 1)
-    if re.search(r'\.conv\.1\.weight$', name):
-        return value.flatten(2)  # depth-wise: (D, 1, 3, 1, 1) to (D, 1, 3)
-    if re.search(r'\.(conv\.[02]|mse\.conv[12])\.weight$', name):
-        return value.flatten(1)  # kernel 1: (out, in, 1, ...) to (out, in)
+    kept = next((axes for pattern, axes in _KERNELS
+                 if pattern.fullmatch(name)), value.dim())
+    if value.shape[kept:].numel() == 1:
+        return value.reshape(value.shape[:kept])
     return value
 
 
@@ -172,13 +177,51 @@ def _check_method(method: str, state_dict: Mapping[str, Tensor]) -> None:
                          f'convert it as {found}')
 
 
+def _check_options(method: str, num_frames: int | None, alpha: float | None,
+                   stem_padding: int | None) -> None:
+    if num_frames is None:
+        raise ValueError(
+            f'the shapes of a {method} checkpoint do not tell the frames of a '
+            'clip: give num_frames, which is 8 in the released recipes')
+    if not isinstance(num_frames, int) or num_frames < 1:
+        raise ValueError(f'num_frames={num_frames!r} is no number of frames: '
+                         'give the one of the recipe, such as 8')
+    if not isinstance(alpha, (int, float, NoneType)):
+        raise ValueError(f'alpha={alpha!r} is no weight: give a number such '
+                         'as 0.5')
+    if not isinstance(stem_padding, (int, NoneType)):
+        raise ValueError(f'stem_padding={stem_padding!r} is no number of '
+                         'pixels: give 0 or 1')
+
+
+def _heads(option: str, given: int | None, channels: int) -> int:
+    """Heads of an attention, 64 channels each if not given."""
+    if given is None and channels % 64 == 0:
+        return channels // 64
+    if given is None:
+        raise ValueError(
+            f'{channels} channels cannot be divided into heads of 64: give '
+            f'{option}, which no shape tells')
+    if not isinstance(given, int) or given < 1 or channels % given:
+        raise ValueError(
+            f'{option}={given!r} does not divide {channels} channels: give '
+            'the number of the recipe, as a rule one for each 64 channels')
+    return given
+
+
 def _sizes(state_dict: Mapping[str, Tensor]) -> _Sizes:
 
-    def shape(name: str) -> torch.Size:
+    def shape(name: str, axes: int = 2) -> torch.Size:
         if name not in state_dict:
             raise ValueError(f'{name} is missing from the checkpoint: give '
                              'the file as its program saved it')
-        return state_dict[name].shape
+        found = state_dict[name].shape
+        if len(found) != axes or 0 in found:
+            raise ValueError(
+                f'{name} has the shape {tuple(found)} and should have {axes} '
+                'axes that are not empty: give the file as its program saved '
+                'it')
+        return found
 
     def blocks(pattern: str) -> list[int]:
         found = (re.match(pattern, name) for name in state_dict)
@@ -188,16 +231,17 @@ def _sizes(state_dict: Mapping[str, Tensor]) -> _Sizes:
     layers = blocks(r'visual\.transformer\.resblocks\.(\d+)\.')
     hidden = shape(f'{transformer}resblocks.0.mlp.c_fc.weight')
     side_hidden = shape(f'{transformer}side_transformer.0.mlp.fc1.weight')
-    width, _, patch_size, _ = shape('visual.conv1.weight')
+    width, _, patch_size, _ = shape('visual.conv1.weight', 4)
     patches, side_dims = shape(
         f'{transformer}side_spatial_position_embeddings')
-    centre = 'visual.side_conv1_c5.weight'
+    difference = 'visual.side_conv1_c5.weight'
+    steps = shape(difference, 5)[1] // 3 if difference in state_dict else 0
     return _Sizes(
         embed_dims=width, patch_size=patch_size, num_layers=len(layers),
         image_size=isqrt(patches) * patch_size,
         mlp_ratio=hidden[0] / hidden[1], side_dims=side_dims,
         side_mlp_ratio=side_hidden[0] / side_hidden[1],
-        window=shape(centre)[1] // 3 + 1 if centre in state_dict else 1,
+        window=steps + 1,
         td_layers=blocks(
             r'visual\.transformer\.side_transformer\.(\d+)\.mse\.'),
         num_classes=shape('fc.weight')[0])

@@ -1,0 +1,198 @@
+#!/usr/bin/env python
+"""Turn a published checkpoint into one of ours, with a config to test it."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+
+import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
+from mmvidadapt.apis import METHODS, load_official
+from mmvidadapt.apis.cli import make_parser, run_tool
+
+BASE = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
+_TDS = dict(ssv1='ssv1_tds.py', ssv2='ssv2_tds.py', k400='k400_tds.py')
+#: Test protocols of a method: by data set, one of configs/_base_/datasets.
+PROTOCOLS = dict(tds_clip=_TDS, side4video=_TDS)
+#: Classes by which a data set is known. Both versions of Something-Something
+#: have 174.
+_CLASSES = {400: 'k400'}
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(
+        'Turn a published checkpoint into DST.pth, and write DST.py, a config '
+        'that\ntests it as it was published. Every tensor is converted, or '
+        'nothing is written.',
+        'python tools/convert_checkpoint.py tds_clip ssv2_b16_f8.pt '
+        'work_dirs/ssv2_b16_f8.pth --num-frames 8 --dataset ssv2')
+    parser.add_argument('method', choices=sorted(METHODS),
+                        help='method of the checkpoint')
+    parser.add_argument('checkpoint', metavar='SRC',
+                        help='checkpoint as its program saved it')
+    parser.add_argument('out', metavar='DST.pth', type=Path,
+                        help='file to write; neither it nor DST.py may exist')
+    parser.add_argument('--num-frames', type=int,
+                        help='frames of a clip, which no shape tells')
+    parser.add_argument(
+        '--override', nargs='+', action=DictAction, default={},
+        metavar='KEY=VALUE', help='what else no shape tells, for example '
+        'side_heads=5, see load_official in docs/weights.md')
+    parser.add_argument(
+        '--dataset', choices=sorted({name for protocols in PROTOCOLS.values()
+                                     for name in protocols}),
+        help='data set whose test protocol DST.py follows; default: the one '
+        'with as many classes, if there is one only')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={},
+        metavar='KEY=VALUE', help='settings of DST.py, for example '
+        'test_dataloader.dataset.ann_file=list.txt')
+    return parser.parse_args()
+
+
+def choose_protocol(method: str, num_classes: int,
+                    dataset: str | None = None) -> tuple[str, str]:
+    """The test protocol of a checkpoint.
+
+    Args:
+        method (str): Key of :data:`PROTOCOLS`.
+        num_classes (int): Classes of its head.
+        dataset (str | None): The data set; told by the classes if not given.
+
+    Returns:
+        tuple[str, str]: The data set, and a file name in
+        ``configs/_base_/datasets``.
+
+    Raises:
+        ValueError: If the classes do not tell the data set, or the method is
+            not published on it.
+    """
+    known = PROTOCOLS[method]
+    name = dataset or _CLASSES.get(num_classes)
+    if name not in known:
+        what = (f'{num_classes} classes do not tell how to test the '
+                'checkpoint' if dataset is None else
+                f'{method} was not published on {dataset}')
+        raise ValueError(f'{what}: give --dataset {" or ".join(known)}')
+    return name, known[name]
+
+
+def evaluation_config(model: dict[str, Any], protocol: str) -> Config:
+    """A config that tests a model; it inherits nothing.
+
+    Args:
+        model (dict[str, Any]): Model config with a ``SideCLIPViT``.
+        protocol (str): File name in ``configs/_base_/datasets``.
+
+    Returns:
+        Config: The config.
+    """
+    cfg = Config.fromfile(BASE / 'default_runtime.py')
+    data = Config.fromfile(BASE / 'datasets' / protocol)
+    loader = data.test_dataloader
+    _fit_pipeline(loader.dataset, model['backbone'])
+    cfg.merge_from_dict(dict(
+        model=model, test_pipeline=loader.dataset.pipeline,
+        test_dataloader=loader, test_evaluator=data.test_evaluator,
+        test_cfg=dict(type='TestLoop')))
+    return cfg
+
+
+def _fit_pipeline(dataset: Config, backbone: dict[str, Any]) -> None:
+    """Give a test pipeline the frames and the frame size of a model."""
+    size = backbone['encoder']['arch']['image_size']
+    steps = []
+    for step in dataset.pipeline:
+        if step.type == 'LocalWindow':
+            step.sampler.clip_len = backbone['num_frames']
+            step.window = backbone['window']
+            # TDS-CLIP reads Kinetics by a decoder to which a frame before
+            # the first is one before the last; published scores have that.
+            if step.sampler.type == 'KineticsSample':
+                step.ends = 'wrap'
+            if step.window == 1:
+                step = step.sampler
+        elif step.type == 'Resize':
+            step.scale = tuple(side if side < 0 else round(side * size / 224)
+                               for side in step.scale)
+        elif 'crop_size' in step:
+            step.crop_size = size
+        steps.append(step)
+    dataset.pipeline = steps
+
+
+def write_pair(state_dict: dict, cfg: Config, out: Path,
+               title: str) -> None:
+    """Write the checkpoint and its config, each whole or not at all.
+
+    Args:
+        state_dict (dict): Tensors of the model.
+        cfg (Config): The config.
+        out (Path): Path of the checkpoint; the config lies beside it.
+        title (str): First line of the config, a comment.
+    """
+    text = cfg.pretty_text
+    config = out.with_suffix('.py')
+    partial = [path.with_name(f'{path.name}.partial')
+               for path in (out, config)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.save(dict(state_dict=state_dict, meta=dict(cfg=text)),
+                   partial[0])
+        partial[1].write_text(f'# {title}\n{text}', encoding='utf-8')
+        os.replace(partial[0], out)
+        os.replace(partial[1], config)
+    finally:
+        for path in partial:
+            path.unlink(missing_ok=True)
+
+
+def check_out(out: Path) -> None:
+    """Refuse a name that is taken or says nothing.
+
+    Args:
+        out (Path): Path of the checkpoint to write.
+
+    Raises:
+        ValueError: If it does not end in ``.pth``.
+        FileExistsError: If it, or its config, exists.
+    """
+    if out.suffix != '.pth':
+        raise ValueError(f'{out} does not end in .pth: name the checkpoint '
+                         'so; its config is then named like it, in .py')
+    for path in (out, out.with_suffix('.py')):
+        if path.exists():
+            raise FileExistsError(
+                f'{path} exists: choose another name, or delete it first')
+
+
+def main(args: argparse.Namespace) -> None:
+    """Convert and write."""
+    check_out(args.out)
+    model, state_dict = load_official(
+        args.method, args.checkpoint, num_frames=args.num_frames,
+        **args.override)
+    num_classes = model['cls_head']['num_classes']
+    dataset, protocol = choose_protocol(
+        args.method, num_classes, args.dataset)
+    cfg = evaluation_config(model, protocol)
+    cfg.merge_from_dict(args.cfg_options)
+    config = args.out.with_suffix('.py')
+    source = os.path.basename(args.checkpoint)
+    write_pair(state_dict, cfg, args.out,
+               f'Written by tools/convert_checkpoint.py: {args.method}, '
+               f'{args.num_frames} frames, {dataset}, from {source}.')
+    count = sum(value.numel() for value in state_dict.values())
+    print(f'wrote {args.out}: {len(state_dict)} tensors, {count / 1e6:.2f} M '
+          f'numbers, {num_classes} classes\n'
+          f'wrote {config}: test protocol of {dataset}\n'
+          f'Now run: python tools/test.py {config} {args.out}')
+
+
+if __name__ == '__main__':
+    arguments = parse_args()
+    run_tool(main, arguments)
