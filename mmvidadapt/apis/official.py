@@ -100,12 +100,10 @@ def _tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 def _check_fit(method: str, config: dict,
                state_dict: Mapping[str, Tensor]) -> None:
     """Refuse tensors that are not exactly those of the model."""
-    model = {key: value for key, value in config.items()
-             if key != 'data_preprocessor'}
     try:
         with DefaultScope.overwrite_default_scope('mmaction'), \
                 torch.device('meta'):
-            own = MODELS.build(model).state_dict()
+            own = MODELS.build(config).state_dict()
     except ValueError as error:
         raise ValueError(user_message(error)) from error
     faults = {

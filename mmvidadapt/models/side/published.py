@@ -271,7 +271,8 @@ def _config(sizes: _Sizes, num_frames: int, num_heads: int, side_heads: int,
             type='LinearHead', num_classes=sizes.num_classes,
             in_channels=sizes.side_dims, average_clips='prob'),
         data_preprocessor=dict(
-            type='ActionDataPreprocessor',
+            # With its scope: load_official is called without one, too.
+            type='mmaction.ActionDataPreprocessor',
             mean=[255 * value for value in OPENAI_DATASET_MEAN],
             std=[255 * value for value in OPENAI_DATASET_STD],
             format_shape='NCTHW'))
