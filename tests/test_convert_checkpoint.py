@@ -1,6 +1,7 @@
 """``tools/convert_checkpoint.py``: from a published file to a test run."""
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -121,6 +122,32 @@ def test_a_converted_checkpoint_is_tested_on_real_videos(
 def _scores(path: Path) -> list:
     from mmengine.fileio import load
     return [sample['pred_score'].numpy() for sample in load(path)]
+
+
+def test_what_the_documentation_shows_runs(
+        source: Path, tmp_path: Path, convert: Any,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / 'docs' / 'weights.md').read_text()
+    text = text.partition('## Published models\n')[2]
+    shell, = re.findall('```shell\n(.*?)```', text, re.DOTALL)
+    code, = re.findall('```python\n(.*?)```', text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shell = shell.replace('SRC', str(source)).replace('DST', 'ours')
+    first, second = (line.split() for line in shell.splitlines())
+    assert first[:2] == ['python', 'tools/convert_checkpoint.py']
+    assert second[:2] == ['python', 'tools/test.py']
+    done = convert(*first[2:])
+    assert done.returncode == 0, done.stderr
+    done = tool('test.py', *second[2:], '--synthetic', '1', '--cfg-options',
+                *SERIAL)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict = {}
+    exec(code.replace('SRC', str(source)), found)
+    state = read_checkpoint('ours.pth', 'cpu')['state_dict']
+    assert state.keys() == found['state_dict'].keys()
+    # Every override has a row of the table, and no other has one.
+    rows = re.findall(r'^\| `(\w+)`', text, re.MULTILINE)
+    assert set(rows) == set(METHODS['tds_clip'].__kwdefaults__)
 
 
 # The config -----------------------------------------------------------------

@@ -31,7 +31,11 @@ def load_official(method: str,
                   **overrides: Any) -> tuple[dict, dict[str, Tensor]]:
     """Turn a published checkpoint into a model of MMAction2.
 
-    Every size that the shapes hold is read from them.
+    Every size that the shapes hold is read from them. What else they do not
+    tell is given in ``overrides``. For both methods here these are
+    ``num_heads`` and ``side_heads`` (64 channels each if not given),
+    ``alpha``, ``stem_padding`` and ``act``, see
+    :func:`mmvidadapt.models.side.published.convert_published`.
 
     Args:
         method (str): Key of :data:`METHODS`: ``'tds_clip'`` or
@@ -39,10 +43,6 @@ def load_official(method: str,
         checkpoint (str | os.PathLike | Mapping[str, Any]): A file, or what
             was loaded from one.
         num_frames (int | None): Frames of a clip, which no shape tells.
-        **overrides (Any): What else no shape tells. For both methods here
-            ``num_heads`` and ``side_heads`` (64 channels each if not given),
-            ``alpha``, ``stem_padding`` and ``act``, see
-            :func:`mmvidadapt.models.side.published.convert_published`.
 
     Returns:
         tuple[dict, dict[str, Tensor]]: Config of a ``Recognizer3D``, and the
@@ -64,18 +64,18 @@ def load_official(method: str,
         if name not in known:
             raise ValueError(f'{method} has no override {name!r}: use '
                              f'{", ".join(known)}')
-    if isinstance(checkpoint, (str, os.PathLike)):
-        checkpoint = read_checkpoint(checkpoint, map_location='cpu')
-    tensors = _tensors_of(checkpoint)
+    content: Any = checkpoint
+    if isinstance(content, (str, os.PathLike)):
+        content = read_checkpoint(content, map_location='cpu')
+    tensors = _tensors_of(content)
     config, state_dict = convert(
         method, tensors, num_frames=num_frames, **overrides)
     _check_fit(method, config, state_dict)
     return config, state_dict
 
 
-def _tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+def _tensors_of(content: Any) -> dict[str, Tensor]:
     """The state dict of a checkpoint, without the prefix of a wrapper."""
-    content: Any = checkpoint
     for name in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(
                 content.get(name), Mapping):

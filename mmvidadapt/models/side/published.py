@@ -98,7 +98,8 @@ def convert_published(
         ValueError: If frames are not given, an option makes no sense, or a
             tensor is missing, left over or of a shape that tells no size.
     """
-    _check_options(method, num_frames, alpha, stem_padding)
+    num_frames = _check_frames(method, num_frames)
+    _check_stem(alpha, stem_padding)
     _check_method(method, state_dict)
     sizes = _sizes(state_dict)
     if stem_padding is None:
@@ -177,8 +178,7 @@ def _check_method(method: str, state_dict: Mapping[str, Tensor]) -> None:
                          f'convert it as {found}')
 
 
-def _check_options(method: str, num_frames: int | None, alpha: float | None,
-                   stem_padding: int | None) -> None:
+def _check_frames(method: str, num_frames: int | None) -> int:
     if num_frames is None:
         raise ValueError(
             f'the shapes of a {method} checkpoint do not tell the frames of a '
@@ -186,6 +186,10 @@ def _check_options(method: str, num_frames: int | None, alpha: float | None,
     if not isinstance(num_frames, int) or num_frames < 1:
         raise ValueError(f'num_frames={num_frames!r} is no number of frames: '
                          'give the one of the recipe, such as 8')
+    return num_frames
+
+
+def _check_stem(alpha: float | None, stem_padding: int | None) -> None:
     if not isinstance(alpha, (int, float, NoneType)):
         raise ValueError(f'alpha={alpha!r} is no weight: give a number such '
                          'as 0.5')
