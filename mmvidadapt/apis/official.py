@@ -24,11 +24,12 @@ _CONTAINERS = ('model_state_dict', 'state_dict', 'model')
 _SHOWN = 3
 
 
-def load_official(method: str,
-                  checkpoint: str | os.PathLike | Mapping[str, Any],
-                  *,
-                  num_frames: int | None = None,
-                  **overrides: Any) -> tuple[dict, dict[str, Tensor]]:
+def load_official(  # noqa: D417  (pydoclint lists no star arguments)
+        method: str,
+        checkpoint: str | os.PathLike | Mapping[str, Any],
+        *,
+        num_frames: int | None = None,
+        **overrides: Any) -> tuple[dict, dict[str, Tensor]]:
     """Turn a published checkpoint into a model of MMAction2.
 
     Every size that the shapes hold is read from them. What else they do not
