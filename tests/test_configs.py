@@ -116,7 +116,6 @@ def learning_rates(path: str, epochs: int, steps: int) -> list:
         scheduler = dict(scheduler)
         if scheduler.pop('convert_to_iter_based', False):
             cls = PARAM_SCHEDULERS.get(scheduler.pop('type'))
-            scheduler.setdefault('end', epochs)  # as the runner does
             schedulers.append(cls.build_iter_from_epoch(
                 optimizer=optimizer, epoch_length=steps, **scheduler))
     rates = []

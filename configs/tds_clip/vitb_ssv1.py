@@ -7,4 +7,6 @@ _base_ = [
 ]
 
 model = dict(cls_head=dict(num_classes=174))
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].T_max = 40
 train_cfg = dict(max_epochs=40)

@@ -1,7 +1,6 @@
 # TDS-CLIP's recipe: AdamW, weight decay on everything that trains, float16
 # with a scaled loss, linear warm-up from 0 over 4 epochs, then a cosine to 0.
-# The schedule ends with max_epochs. The program changes the rate every tenth
-# step only; here it changes every step.
+# The program changes the rate at every tenth step only; here every step does.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     dtype='float16',
@@ -13,6 +12,7 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(
         type='WarmupCosineLR',
+        T_max=30,
         warmup=4,
         cosine_from='warmup_end',
         by_epoch=True,
