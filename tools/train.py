@@ -52,7 +52,8 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         args (argparse.Namespace): Parsed options.
 
     Raises:
-        ValueError: If an option needs a setting that the config lacks.
+        ValueError: If an option needs a setting that the config lacks, or
+            a file that it was not given.
     """
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
@@ -64,6 +65,11 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('dtype', 'bfloat16')
     if args.resume is not None:
+        if args.resume.endswith('.safetensors'):
+            raise ValueError(
+                f'--resume {args.resume} has no optimizer and no epoch: give '
+                'a checkpoint of the training, or start a new one with '
+                '--cfg-options load_from=FILE')
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:

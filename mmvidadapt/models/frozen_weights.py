@@ -111,9 +111,6 @@ class _Given:
     weights: str = ''
     digests: dict[str, str] = field(default_factory=dict)
 
-    def __deepcopy__(self, memo: dict) -> '_Given':
-        return self
-
 
 class FrozenWeights:
     """Keep frozen tensors of an encoder out of its checkpoints.
@@ -148,10 +145,10 @@ class FrozenWeights:
 
     def __deepcopy__(self, memo: dict) -> 'FrozenWeights':
         """Remember what trained: an average freezes all of its copy."""
-        copied = copy.copy(self)
+        copied = copy.copy(self)  # shares what was given
         memo[id(self)] = copied
         copied.encoder = copy.deepcopy(self.encoder, memo)
-        copied._trained_before_copy = frozenset(self._trained())
+        copied._trained_before_copy = self._trained()
         return copied
 
     def load(self) -> None:
@@ -163,7 +160,7 @@ class FrozenWeights:
             for name, parameter in self.encoder.named_parameters()
             if name not in computed})
 
-    def _trained(self) -> set[str]:
+    def _trained(self) -> frozenset[str]:
         return self._trained_before_copy.union(
             name for name, parameter in self.encoder.named_parameters()
             if parameter.requires_grad)
