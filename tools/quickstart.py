@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train InTI and frame averaging on videos made here, and compare them."""
+"""Train a method and what it is compared with on videos made here."""
 
 import argparse
 import contextlib
@@ -37,11 +37,13 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
+from torch import nn
 from tqdm import tqdm
 
 from mmvidadapt.apis.cli import make_parser, run_tool
-from mmvidadapt.apis.complexity import config_complexity
+from mmvidadapt.apis.complexity import config_complexity, input_shape
 from mmvidadapt.quickstart import figures, pretrain, synthetic
+from mmvidadapt.quickstart.methods import DEFAULT, METHODS, Method, Training
 from mmvidadapt.quickstart.results import (
     Accuracy,
     Targets,
@@ -51,7 +53,6 @@ from mmvidadapt.quickstart.results import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = {'InTI': 'inti', 'naive': 'naive'}
 #: Where configs/quickstart look for the work folder.
 WORK_VARIABLE = 'MMVIDADAPT_QUICKSTART'
 #: The clip that is shown: one whose direction is easy to see.
@@ -63,37 +64,42 @@ _TESTED = re.compile(r'Epoch\(test\)\s+\[\s*(\d+)/\s*(\d+)\]')
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is made, trained and asked for."""
+    """How much is made, trained and asked for.
+
+    Args:
+        videos (VideoSettings): Of the data, which all methods share.
+        pretrain (PretrainSettings): Of the small CLIP, also shared.
+        training (Training): Of the method's models.
+    """
 
     videos: synthetic.VideoSettings
     pretrain: pretrain.PretrainSettings
-    epochs: int
-    targets: Targets
+    training: Training
 
 
-def full_budget(seed: int) -> Budget:
+def full_budget(method: Method, seed: int) -> Budget:
     """The budget of the README's command."""
     return Budget(synthetic.VideoSettings(seed),
-                  pretrain.PretrainSettings(seed), 6, Targets())
+                  pretrain.PretrainSettings(seed), method.full)
 
 
-def ci_budget(seed: int) -> Budget:
+def ci_budget(method: Method, seed: int) -> Budget:
     """Fewer clips and steps; the targets still tell order from none."""
-    return Budget(
-        synthetic.VideoSettings(seed, test=10),
-        pretrain.PretrainSettings(seed, steps=300), 4,
-        Targets(inti_motion=0.75, inti_flips=0.70, naive_appearance=0.90,
-                naive_off_half=0.20))
+    return Budget(synthetic.VideoSettings(seed, test=10),
+                  pretrain.PretrainSettings(seed, steps=300), method.short)
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
         'Make a small video data set, pretrain a small CLIP on still '
-        'pictures, train InTI\nand frame averaging with the same budget, '
-        'test both, and draw what InTI does.\nStages that are done are kept '
-        'and not repeated; a stopped training goes on.',
+        'pictures, train the\nmodels of a method with the same budget, test '
+        'them, and draw what they see. Stages\nthat are done are kept and '
+        'not repeated; a stopped training goes on.',
         'python tools/quickstart.py --work-dir .quickstart')
+    parser.add_argument(
+        '--method', choices=list(METHODS), default=DEFAULT,
+        help=f'what is trained; default {DEFAULT}')
     parser.add_argument(
         '--work-dir', default='.quickstart', metavar='FOLDER',
         help='where everything goes; default .quickstart')
@@ -262,9 +268,9 @@ def run_script(command: Sequence[str], log: Path, work: Path,
                          f'{process.returncode} ({last[-1]}): see {log}')
 
 
-def config_path(name: str) -> Path:
-    """Config file of a model."""
-    return ROOT / 'configs' / 'quickstart' / f'{MODELS[name]}.py'
+def config_path(model: str) -> Path:
+    """Config file of a model; its name is also that of its work folder."""
+    return ROOT / 'configs' / 'quickstart' / f'{model}.py'
 
 
 def train_options(epochs: int, seed: int) -> List[str]:
@@ -277,55 +283,55 @@ def train_options(epochs: int, seed: int) -> List[str]:
     ]
 
 
-def train(name: str, work: Path, budget: Budget) -> bool:
+def train(model: str, work: Path, budget: Budget) -> bool:
     """Train a model through ``tools/train.py`` unless that is done.
 
     Args:
-        name (str): Key of :data:`MODELS`.
+        model (str): Name of its config.
         work (Path): Work folder.
         budget (Budget): Epochs and what the data and weights depend on.
 
     Returns:
         bool: Whether it was done before.
     """
-    folder = work / MODELS[name]
-    options = train_options(budget.epochs, budget.videos.seed)
+    folder, epochs = work / model, budget.training.epochs
+    options = train_options(epochs, budget.videos.seed)
     key = hashlib.sha256('\n'.join([
-        Config.fromfile(config_path(name)).pretty_text,
+        Config.fromfile(config_path(model)).pretty_text,
         synthetic.data_key(budget.videos),
         pretrain.pretrain_key(budget.pretrain), *options
     ]).encode()).hexdigest()[:16]
     stamp = folder / 'key.txt'
     if stamp.exists() and stamp.read_text() == key:
-        if (folder / f'epoch_{budget.epochs}.pth').exists():
+        if (folder / f'epoch_{epochs}.pth').exists():
             return True
         options = ['--resume', *options]
     else:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         stamp.write_text(key)
-    with progress(budget.epochs, 'epochs') as bar:
+    with progress(epochs, 'epochs') as bar:
 
         def follow(line: str) -> None:
             found = _STEP.search(line)
             if found:
                 epoch, step, steps = map(int, found.groups()[:3])
-                bar.total = budget.epochs * steps
+                bar.total = epochs * steps
                 bar.unit = ' steps'
                 bar.set_postfix_str(f'loss {found[4]}', refresh=False)
                 bar.update((epoch - 1) * steps + step - bar.n)
 
-        run_script(['tools/train.py', str(config_path(name)), '--work-dir',
+        run_script(['tools/train.py', str(config_path(model)), '--work-dir',
                     str(folder), *options], folder / 'train.log', work,
                    follow)
     return False
 
 
-def test(name: str, work: Path, checkpoint: Path, split: str) -> np.ndarray:
+def test(model: str, work: Path, checkpoint: Path, split: str) -> np.ndarray:
     """Scores of a split, through ``tools/test.py --dump``.
 
     Args:
-        name (str): Key of :data:`MODELS`.
+        model (str): Name of its config.
         work (Path): Work folder.
         checkpoint (Path): Checkpoint.
         split (str): Name of a list of the data set.
@@ -333,7 +339,7 @@ def test(name: str, work: Path, checkpoint: Path, split: str) -> np.ndarray:
     Returns:
         np.ndarray: ``(N, K)`` in the order of the list.
     """
-    folder = work / MODELS[name]
+    folder = work / model
     dump = folder / f'{split}.pkl'
     with progress(1, 'batches') as bar:
 
@@ -344,7 +350,7 @@ def test(name: str, work: Path, checkpoint: Path, split: str) -> np.ndarray:
                 bar.update(int(found[1]) - bar.n)
 
         run_script([
-            'tools/test.py', str(config_path(name)), str(checkpoint),
+            'tools/test.py', str(config_path(model)), str(checkpoint),
             '--work-dir', str(folder / 'test'), '--dump', str(dump),
             '--cfg-options', 'test_dataloader.dataset.ann_file='
             + str(work / 'data' / f'{split}.txt')
@@ -360,12 +366,14 @@ def labels_of(work: Path, split: str) -> np.ndarray:
     return np.array([int(line.rsplit(' ', 1)[1]) for line in lines])
 
 
-def infer(work: Path, checkpoint: Path, videos: Sequence[Path]) -> List[str]:
+def infer(model: str, work: Path, checkpoint: Path,
+          videos: Sequence[Path]) -> List[str]:
     """What MMAction2's inferencer says about videos.
 
     Args:
+        model (str): Name of its config.
         work (Path): Work folder.
-        checkpoint (Path): Of InTI.
+        checkpoint (Path): Checkpoint.
         videos (Sequence[Path]): Video files.
 
     Returns:
@@ -375,7 +383,7 @@ def infer(work: Path, checkpoint: Path, videos: Sequence[Path]) -> List[str]:
     names = [c.text for c in synthetic.CLASSES]
     with contextlib.redirect_stdout(io.StringIO()):
         inferencer = MMAction2Inferencer(
-            rec=str(config_path('InTI')), rec_weights=str(checkpoint),
+            rec=str(config_path(model)), rec_weights=str(checkpoint),
             device='cpu', label_file=str(work / 'data' / 'labels.txt'))
         found = [inferencer(str(video))['predictions'][0]
                  for video in videos]
@@ -387,59 +395,81 @@ def infer(work: Path, checkpoint: Path, videos: Sequence[Path]) -> List[str]:
     return texts
 
 
-def draw_clip(work: Path, checkpoint: Path, path: Path) -> None:
-    """Draw what InTI does to one clip.
+def look_at(model: str, checkpoint: Path, video: Path) -> figures.Look:
+    """Give a video to a trained model, as its tests do.
 
     Args:
-        work (Path): Work folder.
-        checkpoint (Path): Of InTI.
-        path (Path): PNG file.
+        model (str): Name of its config.
+        checkpoint (Path): Checkpoint.
+        video (Path): Video file.
+
+    Returns:
+        figures.Look: The model and the clip.
     """
     from mmaction.apis import init_recognizer
     with contextlib.redirect_stdout(io.StringIO()):
-        model = init_recognizer(str(config_path('InTI')), str(checkpoint),
-                                device='cpu')
+        recognizer = init_recognizer(
+            str(config_path(model)), str(checkpoint), device='cpu')
     init_default_scope('mmaction')
-    data = pseudo_collate([Compose(model.cfg.test_pipeline)(dict(
-        filename=str(work / 'data' / SHOWN), label=-1, start_index=0,
-        modality='RGB'))])
-    clip = data['inputs'][0][0]  # (3, T, H, W), pixels
-    inputs = model.data_preprocessor(data)['inputs'].flatten(0, 1)
-    weights = figures.pair_weights(model.backbone, inputs)
-    figures.draw_weights(
-        clip.permute(1, 2, 3, 0).numpy().astype(np.uint8), weights,
-        model.backbone.encoder.arch.grid_size,
-        f'What InTI keeps of "{synthetic.CLASSES[0].text}"', path)
+    data = pseudo_collate([Compose(recognizer.cfg.test_pipeline)(dict(
+        filename=str(video), label=-1, start_index=0, modality='RGB'))])
+    frames = data['inputs'][0][0]  # (3, T, H, W), pixels
+    window = getattr(recognizer.backbone, 'window', 1)
+    frames = frames[:, window // 2::window]
+    return figures.Look(
+        recognizer.backbone,
+        frames.permute(1, 2, 3, 0).numpy().astype(np.uint8),
+        recognizer.data_preprocessor(data)['inputs'].flatten(0, 1))
 
 
-def time_steps(repeats: int = 9) -> Dict[str, float]:
+def changed_weights(model: str, backbone: nn.Module) -> List[str]:
+    """Names of CLIP's weights that are not what they were pretrained to.
+
+    Args:
+        model (str): Name of a config.
+        backbone (nn.Module): Its backbone, after training.
+
+    Returns:
+        list[str]: Of the image tower; bits count.
+    """
+    init_default_scope('mmaction')
+    fresh = REGISTRY.build(Config.fromfile(config_path(model)).model.backbone)
+    fresh.init_weights()
+    # Checkpoints keep a weight that differs, and leave out what does not.
+    trained = dict(backbone.encoder.named_parameters())
+    return [name for name, value in fresh.encoder.named_parameters()
+            if not torch.equal(value, trained[name])]
+
+
+def time_steps(models: Sequence[str], repeats: int = 9) -> Dict[str, float]:
     """Seconds of a training step of each model, forward and backward.
 
     The models take turns in one process, and the median counts, so that
-    other work on the machine slows both.
+    other work on the machine slows all of them.
 
     Args:
+        models (Sequence[str]): Names of their configs.
         repeats (int): Timed steps of each model.
 
     Returns:
-        dict[str, float]: Seconds by name of the model.
+        dict[str, float]: Seconds by name.
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     init_default_scope('mmaction')
-    models = {}
-    seconds: Dict[str, List[float]] = {name: [] for name in MODELS}
-    for name in MODELS:
+    built, batches = {}, {}
+    seconds: Dict[str, List[float]] = {name: [] for name in models}
+    for name in models:
         cfg = Config.fromfile(config_path(name))
-        models[name] = REGISTRY.build(cfg.model).to(device).train()
-    inputs = torch.zeros(1, 3, cfg.num_frames, cfg.size, cfg.size)
-    batch = dict(
-        inputs=[inputs] * cfg.train_dataloader.batch_size,
-        data_samples=[ActionDataSample().set_gt_label(0)
-                      for _ in range(cfg.train_dataloader.batch_size)])
+        built[name] = REGISTRY.build(cfg.model).to(device).train()
+        size = cfg.train_dataloader.batch_size
+        batches[name] = dict(
+            inputs=[torch.zeros(input_shape(cfg)[1:])] * size,
+            data_samples=[ActionDataSample().set_gt_label(0)
+                          for _ in range(size)])
     for turn in range(repeats + 2):
-        for name, model in models.items():
+        for name, model in built.items():
             start = time.perf_counter()
-            data = model.data_preprocessor(batch, training=True)
+            data = model.data_preprocessor(batches[name], training=True)
             model.parse_losses(model(**data, mode='loss'))[0].backward()
             if device == 'cuda':
                 torch.cuda.synchronize()
@@ -448,10 +478,10 @@ def time_steps(repeats: int = 9) -> Dict[str, float]:
     return {name: float(np.median(taken)) for name, taken in seconds.items()}
 
 
-def prepare_folder(work: Path, fresh: bool) -> None:
-    """Make the work folder; with ``fresh``, empty what is ours in it."""
+def prepare_folder(work: Path, method: Method, fresh: bool) -> None:
+    """Make the work folder; with ``fresh``, remove what will be made."""
     if fresh:
-        for name in ('data', 'clip', *MODELS.values()):
+        for name in ('data', 'clip', *method.models.values()):
             shutil.rmtree(work / name, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
 
@@ -459,15 +489,18 @@ def prepare_folder(work: Path, fresh: bool) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run all stages; the exit status says whether the targets were met."""
     start = time.perf_counter()
-    budget = (ci_budget if args.ci else full_budget)(args.seed)
+    method = METHODS[args.method]
+    budget = (ci_budget if args.ci else full_budget)(method, args.seed)
+    epochs = budget.training.epochs
     work = Path(args.work_dir).resolve()
     os.environ[WORK_VARIABLE] = str(work)
-    prepare_folder(work, args.fresh)
+    prepare_folder(work, method, args.fresh)
     classes = synthetic.CLASSES
     reverse = synthetic.reverse_labels()
     pairs = synthetic.motion_pairs()
-    print('InTI or frame averaging: which of them sees the order of frames?\n'
-          f'Everything goes to {work}\n')
+    both = 'both' if len(method.models) == 2 else f'all {len(method.models)}'
+    width = max(map(len, method.models)) + 1
+    print(f'{method.question}\nEverything goes to {work}\n')
     stages = Stages(6)
 
     with stages('Check this machine') as say:
@@ -491,69 +524,87 @@ def main(args: argparse.Namespace) -> int:
             + (', trained before' if clip['cached'] else ''))
 
     checkpoints, histories = {}, {}
-    with stages(f'Train both models from it, {budget.epochs} epochs each '
+    missed: List[str] = []
+    with stages(f'Train {both} models from it, {epochs} epochs each '
                 '(tools/train.py)') as say:
-        for name in MODELS:
-            cached = train(name, work, budget)
-            folder = work / MODELS[name]
-            checkpoints[name] = folder / f'epoch_{budget.epochs}.pth'
-            histories[name] = figures.read_history(folder)
+        for name, model in method.models.items():
+            cached = train(model, work, budget)
+            checkpoints[name] = work / model / f'epoch_{epochs}.pth'
+            histories[name] = figures.read_history(work / model)
             last = list(histories[name].accuracy.values())[-1]
-            say(f'{name + ":":6} {100 * last:.0f} % of the validation clips'
-                + (', trained before' if cached else ''))
+            say(f'{name + ":":{width}} {100 * last:.0f} % of the validation '
+                'clips' + (', trained before' if cached else ''))
 
     accuracies: Dict[str, Accuracy] = {}
-    with stages('Test both, forwards and backwards (tools/test.py)') as say:
-        for name in MODELS:
-            scores = {split: test(name, work, checkpoints[name], split)
+    with stages(f'Test {both}, forwards and backwards (tools/test.py)'
+                ) as say:
+        for name, model in method.models.items():
+            scores = {split: test(model, work, checkpoints[name], split)
                       for split in ('test', synthetic.REVERSED)}
             accuracies[name] = measure(
                 scores['test'], labels_of(work, 'test'),
                 scores[synthetic.REVERSED], reverse,
                 [c.text for c in classes])
+            missed += missed_targets(
+                name, accuracies[name],
+                budget.training.targets.get(name, Targets()))
         say(f'{len(labels_of(work, "test"))} clips, '
-            f'{accuracies["InTI"].motion_clips} of them also played '
+            f'{accuracies[method.main].motion_clips} of them also played '
             'backwards')
 
-    weight_png, curve_png = work / 'inti_weights.png', work / 'curves.png'
+    picture = work / method.picture
+    curves = work / f'{method.prefix}curves.png'
     with stages("Look at one video (MMAction2's inferencer), draw figures"
                 ) as say:
         shown = work / 'data' / SHOWN
         back = work / 'data' / SHOWN.replace('test/',
                                              f'{synthetic.REVERSED}/')
-        seen = infer(work, checkpoints['InTI'], [shown, back])
+        seen = infer(method.models[method.main], work,
+                     checkpoints[method.main], [shown, back])
         say(f'{SHOWN}:\n      {seen[0]}')
         say(f'the same, backwards:\n      {seen[1]}')
-        draw_clip(work, checkpoints['InTI'], weight_png)
+        looks = {name: look_at(model, checkpoints[name], shown)
+                 for name, model in method.models.items()}
+        method.draw(looks, classes[0].text, picture)
         blind = 1 - len(pairs) / len(classes)
-        figures.draw_curves(histories, blind, len(classes), curve_png)
+        figures.draw_curves(histories, blind, len(classes), curves)
+        if method.frozen:
+            changed = {name: changed_weights(model, looks[name].backbone)
+                       for name, model in method.models.items()}
+            missed += [f'training {name} changed weights of the frozen CLIP '
+                       f'({", ".join(found)})'
+                       for name, found in changed.items() if found]
+            if not any(changed.values()):
+                say('after training, the frozen CLIP is what it was, bit '
+                    'for bit')
 
-    rows, macs, step_seconds = [], {}, time_steps()
-    for name in MODELS:
-        cfg = Config.fromfile(config_path(name))
+    rows, macs = [], {}
+    step_seconds = time_steps(list(method.models.values()))
+    for name, model in method.models.items():
+        cfg = Config.fromfile(config_path(model))
         macs[name] = config_complexity(cfg).total.all_macs
         rows.append((name, accuracies[name], macs[name],
-                     step_seconds[name]))
+                     step_seconds[model]))
     print('\n' + comparison(rows) + '\n')
     print('motion: pairs of reversed motions. within pairs: lowest and '
           'highest pair, forwards\nand backwards, where guessing gives 50. '
           'reversed: motion clips whose label turns\ninto its reverse when '
           'the clip is played backwards. s/step: forward and backward\nof '
           'a training batch.\n')
-    missed = missed_targets(accuracies['InTI'], accuracies['naive'],
-                            budget.targets)
     seconds = time.perf_counter() - start
-    write_json(work / 'summary.json', dict(
-        ci=args.ci, seed=args.seed, seconds=seconds,
+    summary = work / f'{method.prefix}summary.json'
+    write_json(summary, dict(
+        method=args.method, ci=args.ci, seed=args.seed, seconds=seconds,
         stage_seconds=stages.seconds, budget=asdict(budget), clip=clip,
         models={name: dict(
             accuracy=asdict(accuracies[name]), macs=macs[name],
-            seconds_per_step=step_seconds[name],
+            seconds_per_step=step_seconds[model],
             seconds_per_step_in_training=histories[name].seconds_per_step,
-            checkpoint=str(checkpoints[name])) for name in MODELS},
-        inference=seen, figures=[str(weight_png), str(curve_png)],
+            checkpoint=str(checkpoints[name]))
+            for name, model in method.models.items()},
+        inference=seen, figures=[str(picture), str(curves)],
         missed_targets=missed))
-    for path in (weight_png, curve_png, work / 'summary.json'):
+    for path in (picture, curves, summary):
         print(f'wrote {path}')
     print(f'{seconds / 60:.1f} minutes')
     for sentence in missed:

@@ -5,6 +5,8 @@ from typing import List
 import torch
 from torch import Tensor, nn
 
+from .watching import watching
+
 
 def frame_weights(backbone: nn.Module, clip: Tensor) -> Tensor:
     """Weights of the original frames after all merging adapters.
@@ -44,18 +46,8 @@ def frame_weights(backbone: nn.Module, clip: Tensor) -> Tensor:
         raise ValueError(f'{type(backbone).__name__} holds no adapter that '
                          'weighs frames: add InTI or LinearPooling')
     path = _Path(clip.shape[2])
-    modes = [(module, module.training) for module in backbone.modules()]
-    hooks = [m.register_forward_pre_hook(path.follow) for m in merging]
-    try:
-        backbone.eval()
-        # A compiled block would not see the hooks.
-        with torch.no_grad(), torch.compiler.set_stance('force_eager'):
-            backbone(clip)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, training in modes:
-            module.training = training
+    with watching(backbone, {m: path.follow for m in merging}, before=True):
+        backbone(clip)
     return path.weights()
 
 

@@ -1,10 +1,10 @@
-"""The quickstart's pictures: what InTI does to a clip, and how it learned."""
+"""The quickstart's pictures: what models see, and how they learned."""
 
 import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import matplotlib
 
@@ -16,13 +16,32 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+from matplotlib.image import AxesImage
 from torch import Tensor, nn
 
+from ..apis.side_activations import side_activations
 from ..models.adapters.inti import InTI
 from ..models.clip.layout import TokenLayout
 
-INTI_COLOUR, NAIVE_COLOUR = '#0072B2', '#D55E00'
-COLOURS = {'InTI': INTI_COLOUR, 'naive': NAIVE_COLOUR}
+#: Of the models, in the order in which they are shown.
+COLOURS = ('#0072B2', '#D55E00', '#009E73')
+
+
+class Look(NamedTuple):
+    """A trained model, and the clip that it is shown.
+
+    Args:
+        backbone (nn.Module): The backbone, in eval mode.
+        frames (np.ndarray): ``(T, H, W, 3)`` RGB, uint8: the frames that
+            were sampled, cropped as the model sees them.
+        clip (Tensor): What the backbone reads, normalised: these frames, or
+            a window around each of them.
+    """
+
+    backbone: nn.Module
+    frames: np.ndarray
+    clip: Tensor
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -93,6 +112,21 @@ def _tile(axes: Axes, picture: np.ndarray, colour: str = '0.75') -> None:
         spine.set_color(colour)
 
 
+def _heat_map(axes: Axes, picture: np.ndarray, values: np.ndarray,
+              colours: str) -> AxesImage:
+    """Values from 0 to 1, one per patch or pixel, over a grey picture."""
+    _tile(axes, picture.mean(axis=-1, keepdims=True).repeat(3, 2))
+    height, width = picture.shape[:2]
+    return axes.imshow(values, cmap=colours, vmin=0, vmax=1, alpha=.6,
+                       extent=(-.5, width - .5, height - .5, -.5))
+
+
+def _row_name(figure: Figure, cell: SubplotSpec, text: str) -> None:
+    axes = figure.add_subplot(cell)
+    axes.axis('off')
+    axes.text(1, .5, text, ha='right', va='center', fontsize=11)
+
+
 def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
                  grid: Tuple[int, int], title: str, path: Path) -> None:
     """Frames, weights and aggregated frames of every InTI (the paper's
@@ -122,12 +156,7 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
     table = figure.add_gridspec(num_rows, count + 1,
                                 width_ratios=[1.5] + [1] * count)
 
-    def row_name(row: int, text: str) -> None:
-        axes = figure.add_subplot(table[row, 0])
-        axes.axis('off')
-        axes.text(1, .5, text, ha='right', va='center', fontsize=11)
-
-    row_name(0, f'{count} frames')
+    _row_name(figure, table[0, 0], f'{count} frames')
     for t in range(count):
         axes = figure.add_subplot(table[0, 1 + t])
         _tile(axes, pictures[t])
@@ -137,19 +166,18 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
     for stage, found in enumerate(weights):
         maps = _weight_map(found, grid, size)
         width = count // len(maps)
-        row_name(1 + 2 * stage, f'InTI {stage + 1}:\nweight of each\npatch '
-                 'in its pair')
+        _row_name(figure, table[1 + 2 * stage, 0],
+                  f'InTI {stage + 1}:\nweight of each\npatch in its pair')
         for t, values in enumerate(maps):
             axes = figure.add_subplot(
                 table[1 + 2 * stage, 1 + t * width:1 + (t + 1) * width])
-            _tile(axes, pictures[t].mean(axis=-1, keepdims=True).repeat(3, 2))
-            image = axes.imshow(values, cmap='RdBu_r', vmin=0, vmax=1,
-                                alpha=.6)
+            image = _heat_map(axes, pictures[t], values, 'RdBu_r')
             axes.set_xlabel(f'mean {values.mean():.2f}', fontsize=9)
             weight_axes.append(axes)
         mixed = maps[..., None] * pictures
         pictures = mixed[0::2] + mixed[1::2]
-        row_name(2 + 2 * stage, f'aggregated:\n{len(pictures)} frames')
+        _row_name(figure, table[2 + 2 * stage, 0],
+                  f'aggregated:\n{len(pictures)} frames')
         width = count // len(pictures)
         for t, picture in enumerate(pictures):
             axes = figure.add_subplot(
@@ -162,6 +190,92 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
     bar.set_label('weight in the pair: 0.5 is the plain mean, 1 takes this '
                   'frame alone')
     save_figure(figure, path)
+
+
+def draw_inti(looks: Dict[str, Look], text: str, path: Path) -> None:
+    """Draw what InTI does to a clip.
+
+    Args:
+        looks (Dict[str, Look]): By name of the model, ``'InTI'`` among them.
+        text (str): What the clip shows.
+        path (Path): PNG file.
+    """
+    look = looks['InTI']
+    draw_weights(
+        look.frames, pair_weights(look.backbone, look.clip),
+        look.backbone.encoder.arch.grid_size,
+        f'What InTI keeps of "{text}"', path)
+
+
+# -- activations of a side network -----------------------------------------
+
+
+def draw_activations(frames: np.ndarray, norms: Dict[str, np.ndarray],
+                     title: str, path: Path) -> None:
+    """Frames, and how large the tokens of models are on them (TDS-CLIP's
+    Fig. 5).
+
+    ::
+
+        frames         | 1 | 2 | 3 | 4 |
+        a model        | a | b | c | d |     colour: size of each token
+        another model  | a | b | c | d |
+
+    Each model has a scale of its own: 0 is its smallest token in the clip, 1
+    its largest.
+
+    Args:
+        frames (np.ndarray): ``(T, H, W, 3)`` RGB, uint8.
+        norms (Dict[str, np.ndarray]): Name of the row -> norms of tokens,
+            ``(T, rows, columns)``.
+        title (str): Headline.
+        path (Path): PNG file.
+    """
+    count = len(frames)
+    figure = plt.figure(
+        figsize=(1.35 * count + 2.6, 1.5 * (1 + len(norms)) + 0.9),
+        layout='constrained')
+    figure.suptitle(title, fontsize=13)
+    table = figure.add_gridspec(1 + len(norms), count + 1,
+                                width_ratios=[1.5] + [1] * count)
+    _row_name(figure, table[0, 0], f'{count} frames')
+    for t, frame in enumerate(frames):
+        axes = figure.add_subplot(table[0, 1 + t])
+        _tile(axes, frame)
+        axes.set_title(f'{t + 1}', fontsize=10)
+    image = None
+    for row, (name, values) in enumerate(norms.items(), start=1):
+        _row_name(figure, table[row, 0], name)
+        scaled = (values - values.min()) / np.ptp(values)
+        for t, frame in enumerate(frames):
+            axes = figure.add_subplot(table[row, 1 + t])
+            image = _heat_map(axes, frame / 255, scaled[t], 'inferno')
+    bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
+                          aspect=40)
+    bar.set_label('size (L2 norm) of each token:\n0 is the smallest of the '
+                  'row, 1 the largest')
+    save_figure(figure, path)
+
+
+def draw_tds_clip(looks: Dict[str, Look], text: str, path: Path) -> None:
+    """Draw the tokens at the entrance of the side network.
+
+    The SME-Adapter works there. Deeper tokens have seen all places of a frame
+    through attention, and tell less and less of what stands where.
+
+    Args:
+        looks (Dict[str, Look]): By name of the model, ``'+ TD-Adapter'`` and
+            ``'+ SME-Adapter'`` among them.
+        text (str): What the clip shows.
+        path (Path): PNG file.
+    """
+    norms = {
+        f'entering the\nside network,\n{how}\nSME-Adapter': side_activations(
+            looks[name].backbone, looks[name].clip)['stem'][0].cpu().numpy()
+        for name, how in (('+ TD-Adapter', 'without'),
+                          ('+ SME-Adapter', 'with'))}
+    draw_activations(looks['+ TD-Adapter'].frames, norms,
+                     f'What is large in the side network: "{text}"', path)
 
 
 # -- how it learned --------------------------------------------------------
@@ -229,13 +343,14 @@ def draw_curves(histories: Dict[str, History], order_blind: float,
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4),
                                          layout='constrained')
-    for name, history in histories.items():
+    for colour, (name, history) in zip(COLOURS, histories.items(),
+                                       strict=False):
         left.plot(list(history.loss), list(history.loss.values()),
-                  color=COLOURS[name], label=name, lw=1.6)
+                  color=colour, label=name, lw=1.6)
         # Before the first step a model can only guess.
         accuracy = {0: 1 / num_classes, **history.accuracy}
         right.plot(list(accuracy), [100 * a for a in accuracy.values()],
-                   color=COLOURS[name], marker='o', ms=4, label=name)
+                   color=colour, marker='o', ms=4, label=name)
     left.set(xlabel='optimiser step', ylabel='training loss',
              title='Loss (running mean)')
     left.set_ylim(bottom=0)
