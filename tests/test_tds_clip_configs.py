@@ -6,6 +6,7 @@ from functools import lru_cache
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
@@ -18,7 +19,7 @@ ABLATIONS = sorted(
     path.stem for path in (ROOT / 'configs/tds_clip').glob('vitb_ssv1*.py'))
 
 
-def config(name: str) -> object:
+def config(name: str) -> Config:
     return load(f'tds_clip/{name}.py')
 
 
