@@ -241,6 +241,25 @@ def test_lists_without_labels_may_be_tested_but_not_trained(
             hook.before_test(runner)
 
 
+@pytest.mark.parametrize('copies', [False, True])
+def test_flip_that_renames_other_classes_is_refused(tmp_path: Path,
+                                                    copies: bool) -> None:
+    def loader(names: list[str]) -> dict:
+        flip = dict(type='LabelAwareFlip', classes=names)
+        step = dict(type='RepeatAugment', transforms=[flip]) if copies else (
+            flip)
+        return {'train_dataloader.dataset': dict(
+            type='VideoDataset', ann_file=_list(tmp_path, 'a.mp4 1'),
+            pipeline=[step], _delete_=True)}
+
+    hook = CheckLabelsHook()
+    hook.before_train(toy_runner(tmp_path, **loader(['a', 'b', 'c'])))
+    with pytest.raises(ValueError, match='LabelAwareFlip changes labels of 2 '
+                       'classes, and the model has 3: give LabelAwareFlip '
+                       'the class names'):
+        hook.before_train(toy_runner(tmp_path, **loader(['a', 'b'])))
+
+
 def test_label_hook_is_registered_once(tmp_path: Path) -> None:
     for extra in ({}, dict(custom_hooks=[dict(type='CheckLabelsHook')])):
         hooks = toy_runner(tmp_path, **extra).hooks

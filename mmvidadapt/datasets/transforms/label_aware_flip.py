@@ -73,6 +73,7 @@ class LabelAwareFlip(Flip):
         super().__init__(flip_ratio)
         self.classes = classes
         self.partners = mirrored_classes(class_names(classes))
+        self.num_classes = len(self.partners)
 
     def transform(self, results: dict) -> dict:
         """Flip ``results['imgs']`` and its label, or neither.
@@ -100,7 +101,7 @@ class LabelAwareFlip(Flip):
             self,
             label: int | torch.Tensor) -> int | torch.Tensor | None:
         """The label in a mirror; ``None`` where there is none."""
-        count = len(self.partners)
+        count = self.num_classes
         if not isinstance(label, torch.Tensor):
             if label == -1:  # MMAction2's mark of a video without a label
                 return label

@@ -24,7 +24,8 @@ __all__ = ['CheckLabelsHook']
 class CheckLabelsHook(Hook):
     """Refuse a run whose lists hold labels outside the classes.
 
-    Every run has this hook; it reads the lists, not the videos, and each
+    A transform that changes labels (it has ``num_classes``, as
+    ``LabelAwareFlip`` does) must know as many classes as the model. Every run has this hook; it reads the lists, not the videos, and each
     list once. Models without ``cls_head.num_classes``, datasets that are no
     ``BaseDataset`` and labels that are no integers are left alone.
     """
@@ -67,6 +68,8 @@ class CheckLabelsHook(Hook):
         dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
         for part in _parts(dataset):
             if part not in self._checked:
+                _check_transforms(getattr(part, 'pipeline', None),
+                                  num_classes)
                 _check_list(part, num_classes, unlabelled)
                 self._checked.add(part)
 
@@ -80,6 +83,24 @@ def _parts(dataset: Any) -> Iterator[BaseDataset]:
     else:
         for part in getattr(dataset, 'datasets', []):
             yield from _parts(part)
+
+
+def _check_transforms(step: Any, num_classes: int) -> None:
+    """Check a pipeline, and the pipelines inside its steps.
+
+    Raises:
+        ValueError: If a transform knows another number of classes.
+    """
+    known = getattr(step, 'num_classes', num_classes)
+    if known != num_classes:
+        name = type(step).__name__
+        raise ValueError(
+            f'{name} changes labels of {known} classes, and the model has '
+            f'{num_classes}: give {name} the class names of this data set, '
+            'or put Flip in its place')
+    inner = getattr(step, 'transforms', ())
+    for part in inner if isinstance(inner, (list, tuple)) else [inner]:
+        _check_transforms(part, num_classes)
 
 
 def _check_list(dataset: BaseDataset, num_classes: int,
