@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..compat.checkpoints import read_checkpoint
 from ..models.side.published import convert_published
-from .cli import user_message
 
 #: Converters by method. A converter gets the name of the method, the tensors
 #: by their published names, and what the shapes do not tell.
@@ -101,12 +100,9 @@ def _tensors_of(content: Any) -> dict[str, Tensor]:
 def _check_fit(method: str, config: dict,
                state_dict: Mapping[str, Tensor]) -> None:
     """Refuse tensors that are not exactly those of the model."""
-    try:
-        with DefaultScope.overwrite_default_scope('mmaction'), \
-                torch.device('meta'):
-            own = MODELS.build(config).state_dict()
-    except ValueError as error:
-        raise ValueError(user_message(error)) from error
+    with DefaultScope.overwrite_default_scope('mmaction'), \
+            torch.device('meta'):
+        own = MODELS.build(config).state_dict()
     faults = {
         'missing': [name for name in own if name not in state_dict],
         'left over': [name for name in state_dict if name not in own],
