@@ -167,7 +167,22 @@ def step(config: Config, name: str) -> dict | None:
     return steps.get(name)
 
 
-def test_kinetics_is_known_by_its_classes(goldens: Path) -> None:
+def test_protocol_is_chosen_by_the_classes_unless_named(
+        tmp_path: Path, source: Path, convert: Any) -> None:
+    choose = SCRIPT['choose_protocol']
+    assert [choose('tds_clip', n)[0] for n in (174, 400, 5)] == [
+        'ssv2', 'k400', 'k400']
+    assert choose('tds_clip', 174, 'ssv1')[0] == 'ssv1'
+    with pytest.raises(ValueError, match='tds_clip was not published on '
+                       'ucf101: give --dataset ssv1 or ssv2 or k400'):
+        choose('tds_clip', 5, 'ucf101')
+    done = convert('tds_clip', source, tmp_path / 'ours.pth', '--num-frames',
+                   4)
+    assert ('test protocol of k400, chosen by 5 classes; --dataset names '
+            'another') in done.stdout
+
+
+def test_kinetics_wraps_at_the_start(goldens: Path) -> None:
     window = step(config_of(goldens), 'LocalWindow')
     assert (window.window, window.ends) == (5, 'wrap')
     assert window.sampler == dict(type='KineticsSample', clip_len=16,
@@ -222,8 +237,6 @@ def test_nothing_is_overwritten(tmp_path: Path, source: Path,
 @pytest.mark.parametrize('args, message', [
     (['--dataset', 'ssv2'], 'the shapes of a tds_clip checkpoint do not tell '
      'the frames of a clip: give num_frames'),
-    (['--num-frames', '4'], '5 classes do not tell how to test the '
-     'checkpoint: give --dataset ssv1 or ssv2 or k400'),
     (['--num-frames', '4', '--override', 'heads=3'],
      "tds_clip has no override 'heads': use num_frames, num_heads"),
     (['--num-frames', '4', '--override', 'side_heads=3'],

@@ -17,9 +17,10 @@ BASE = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 _TDS = dict(ssv1='ssv1_tds.py', ssv2='ssv2_tds.py', k400='k400_tds.py')
 #: Test protocols of a method: by data set, one of configs/_base_/datasets.
 PROTOCOLS = dict(tds_clip=_TDS, side4video=_TDS)
-#: Classes by which a data set is known. Both versions of Something-Something
-#: have 174.
-_CLASSES = {400: 'k400'}
+#: Classes by which a protocol is chosen. Both versions of Something-Something
+#: have 174; frame folders are rarer than videos.
+_CLASSES = {174: 'ssv2'}
+_DEFAULT = 'k400'
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,8 +46,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--dataset', choices=sorted({name for protocols in PROTOCOLS.values()
                                      for name in protocols}),
-        help='data set whose test protocol DST.py follows; default: the one '
-        'with as many classes, if there is one only')
+        help='data set whose test protocol DST.py follows; default: ssv2 for '
+        '174 classes, else k400')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={},
         metavar='KEY=VALUE', help='settings of DST.py, for example '
@@ -61,23 +62,21 @@ def choose_protocol(method: str, num_classes: int,
     Args:
         method (str): Key of :data:`PROTOCOLS`.
         num_classes (int): Classes of its head.
-        dataset (str | None): The data set; told by the classes if not given.
+        dataset (str | None): The data set; chosen by the classes if not
+            given.
 
     Returns:
         tuple[str, str]: The data set, and a file name in
         ``configs/_base_/datasets``.
 
     Raises:
-        ValueError: If the classes do not tell the data set, or the method is
-            not published on it.
+        ValueError: If the method is not published on the data set.
     """
     known = PROTOCOLS[method]
-    name = dataset or _CLASSES.get(num_classes)
+    name = dataset or _CLASSES.get(num_classes, _DEFAULT)
     if name not in known:
-        what = (f'{num_classes} classes do not tell how to test the '
-                'checkpoint' if dataset is None else
-                f'{method} was not published on {dataset}')
-        raise ValueError(f'{what}: give --dataset {" or ".join(known)}')
+        raise ValueError(f'{method} was not published on {name}: give '
+                         f'--dataset {" or ".join(known)}')
     return name, known[name]
 
 
@@ -189,7 +188,9 @@ def main(args: argparse.Namespace) -> None:
     count = sum(value.numel() for value in state_dict.values())
     print(f'wrote {args.out}: {len(state_dict)} tensors, {count / 1e6:.2f} M '
           f'numbers, {num_classes} classes\n'
-          f'wrote {config}: test protocol of {dataset}\n'
+          f'wrote {config}: test protocol of {dataset}'
+          + (f', chosen by {num_classes} classes; --dataset names another'
+             if args.dataset is None else '') + '\n'
           f'Now run: python tools/test.py {config} {args.out}')
 
 
