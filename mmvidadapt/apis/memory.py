@@ -47,7 +47,8 @@ def saved_bytes(run: Callable[[], Any],
     kept: weakref.WeakSet[_Saved] = weakref.WeakSet()
 
     def pack(tensor: Tensor) -> _Saved:
-        saved = _Saved(tensor)
+        # An operator's own output would hold the operator, which holds it.
+        saved = _Saved(tensor.detach())
         kept.add(saved)
         return saved
 
@@ -161,7 +162,7 @@ def live_at_peak(step: Callable[[], Any], known: Mapping[str, Iterable],
 
     def saved(tensor: Tensor) -> Tensor:
         follow.mark(tensor, 'saved for backward')
-        return tensor
+        return tensor.detach()  # as in saved_bytes
 
     hooks = [param.register_post_accumulate_grad_hook(gradient)
              for param in trained]
