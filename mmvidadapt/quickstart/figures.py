@@ -127,6 +127,12 @@ def _row_name(figure: Figure, cell: SubplotSpec, text: str) -> None:
     axes.text(1, .5, text, ha='right', va='center', fontsize=11)
 
 
+def _add_scale(figure: Figure, image: AxesImage, label: str) -> None:
+    bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
+                          aspect=40)
+    bar.set_label(label)
+
+
 def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
                  grid: Tuple[int, int], title: str, path: Path) -> None:
     """Frames, weights and aggregated frames of every InTI (the paper's
@@ -185,10 +191,8 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
             _tile(axes, picture)
             axes.set_xlabel(f'frames {t * width + 1} to {(t + 1) * width}',
                             fontsize=9)
-    bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
-                          aspect=40)
-    bar.set_label('weight in the pair: 0.5 is the plain mean, 1 takes this '
-                  'frame alone')
+    _add_scale(figure, image, 'weight in the pair: 0.5 is the plain mean, 1 '
+               'takes this frame alone')
     save_figure(figure, path)
 
 
@@ -250,10 +254,8 @@ def draw_activations(frames: np.ndarray, norms: Dict[str, np.ndarray],
         for t, frame in enumerate(frames):
             axes = figure.add_subplot(table[row, 1 + t])
             image = _heat_map(axes, frame / 255, scaled[t], 'inferno')
-    bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
-                          aspect=40)
-    bar.set_label('size (L2 norm) of each token:\n0 is the smallest of the '
-                  'row, 1 the largest')
+    _add_scale(figure, image, 'size (L2 norm) of each token:\n0 is the '
+               'smallest of the row, 1 the largest')
     save_figure(figure, path)
 
 
