@@ -7,11 +7,11 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ..clip.block import Recompute
+from ..clip.block import recompute
 from ..clip.layout import TokenLayout
 from ..clip.vision_encoder import CLIPVisionEncoder
+from ..freed_memory import return_freed_memory
 from ..side import DifferenceGate, SideBlock, SideStem, Tap, TemporalBranch
 from ..side.temporal import DIFFERENCES
 from ..strict_loading import PartialLoadError, refuse_partial_load
@@ -77,7 +77,9 @@ class SideCLIPViT(BaseModule):
         encoder_dtype (str | None): Run CLIP in ``'bfloat16'`` or
             ``'float16'``; its weights stay as they are.
         with_cp (bool): Keep only the input of each side block and compute
-            the rest again in backward; running statistics move once.
+            the rest again in backward; running statistics move once. Freed
+            memory of the CPU goes back to the system, see
+            :func:`~mmvidadapt.models.freed_memory.return_freed_memory`.
         check_num_frames (bool): Refuse a checkpoint that was trained with
             another ``num_frames``; switch it off to fine-tune one.
         init_cfg (dict | None): mmengine's initialisation config.
@@ -132,6 +134,8 @@ class SideCLIPViT(BaseModule):
         self.window = values['window']
         self.encoder_dtype = encoder_dtype
         self.with_cp = with_cp
+        if with_cp:
+            return_freed_memory()
         self.check_num_frames = check_num_frames
 
         self.stem = SideStem(
@@ -262,9 +266,7 @@ class _SideRun:
     def _run(self, module: nn.Module, function: Any, *args: Any) -> Tensor:
         if not self.recompute:
             return function(*args)
-        contexts = nullcontext(), Recompute([module])
-        return checkpoint(function, *args, use_reentrant=False,
-                          context_fn=lambda: contexts)
+        return recompute(function, [module], *args)
 
 
 def _with_preset(preset: str, **given: Any) -> Dict[str, Any]:

@@ -12,7 +12,11 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from mmvidadapt.models.backbones import PRESETS, SideCLIPViT
+from mmvidadapt.models.backbones import (
+    PRESETS,
+    SideCLIPViT,
+    side_clip_vit,
+)
 from mmvidadapt.models.clip import TokenLayout
 from mmvidadapt.models.side import (
     DifferenceGate,
@@ -402,6 +406,16 @@ def test_lean_backward_has_equal_gradients_and_statistics() -> None:
 def test_lean_backward_saves_a_fraction() -> None:
     plain, lean = side().train(), side(with_cp=True).train()
     assert saved_bytes(lean, clip()) < 0.4 * saved_bytes(plain, clip())
+
+
+def test_lean_backward_alone_returns_freed_memory(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(side_clip_vit, 'return_freed_memory',
+                        lambda: asked.append(True))
+    side()
+    assert not asked
+    side(with_cp=True)
+    assert asked
 
 
 def test_lean_backward_keeps_tap_and_input_of_each_block() -> None:
