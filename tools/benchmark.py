@@ -208,9 +208,7 @@ def tds_clip_entries(arch: str) -> List[Entry]:
     """
     tds = str(ROOT / 'configs' / 'tds_clip' / f'{arch}_k400.py')
     backbone = 'model.backbone.'
-    # Issue: a training step at most 0.54 x (CLIP in bfloat16: 0.36 x), and
-    # at most 0.40 x the memory with the lean backward, for ViT-B/16.
-    b16 = arch == 'vitb'
+    b16 = arch == 'vitb'  # which the targets are for, see docs/benchmarks.md
     return [
         Entry('full fine-tuning',
               str(ROOT / 'configs' / 'inti' / f'{arch}_k400_naive.py')),
