@@ -25,8 +25,9 @@ class CheckLabelsHook(Hook):
     """Refuse a run whose lists hold labels outside the classes.
 
     A transform that changes labels (it has ``num_classes``, as
-    ``LabelAwareFlip`` does) must know as many classes as the model. Every run has this hook; it reads the lists, not the videos, and each
-    list once. Models without ``cls_head.num_classes``, datasets that are no
+    ``LabelAwareFlip`` does) must know as many classes as the model. Every run
+    has this hook; it reads the lists, not the videos, and each list once.
+    Models without ``cls_head.num_classes``, datasets that are no
     ``BaseDataset`` and labels that are no integers are left alone.
     """
 

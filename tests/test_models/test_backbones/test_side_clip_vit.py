@@ -466,6 +466,33 @@ def test_side_network_trains_under_autocast() -> None:
                if p.requires_grad)
 
 
+@pytest.mark.parametrize('autocast', [False, True])
+def test_lean_backward_is_compiled_around(autocast) -> None:
+    torch._dynamo.reset()
+    plain, lean = side().train(), side(with_cp=True).train()
+    compiled = torch.compile(lean, backend='aot_eager')
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        for net in (plain, compiled):
+            net(clip()).float().square().sum().backward()
+    for (name, p), q in zip(plain.named_parameters(), lean.parameters(),
+                            strict=True):
+        if p.requires_grad:
+            torch.testing.assert_close(q.grad, p.grad, msg=name)
+    for p, q in zip(plain.buffers(), lean.buffers(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+def test_a_converted_model_computes_in_its_precision(dtype) -> None:
+    model = side().eval()
+    with torch.no_grad():
+        expected = model(clip())
+        y = model.to(dtype)(clip().to(dtype))
+    assert y.dtype == dtype
+    atol = 0.1 * expected.std().item() if dtype == torch.bfloat16 else 1e-4
+    torch.testing.assert_close(y.float(), expected, rtol=0, atol=atol)
+
+
 def test_batch_norms_are_found_by_sync_bn() -> None:
     model = nn.SyncBatchNorm.convert_sync_batchnorm(side())
     kinds = {type(m) for m in model.modules()
@@ -522,6 +549,17 @@ def test_window_around_single_frames_is_refused_without_motion() -> None:
     (dict(encoder_dtype='int8'), "unknown encoder_dtype 'int8'"),
     (dict(stem_padding=4), 'stem_padding=4 is not between 0 and half a patch'
      ' of 8'),
+    (dict(stem_padding=1.), 'stem_padding=1.0 is not between'),
+    (dict(td_layers=1), "td_layers=1 is neither 'all' nor a list"),
+    (dict(num_frames=0), 'num_frames=0 is no count: give a whole number'),
+    (dict(num_frames='8'), "num_frames='8' is no count"),
+    (dict(num_heads=0), 'num_heads=0 is no count'),
+    (dict(side_dims=-32), 'side_dims=-32 is no count'),
+    (dict(difference='direct', kernel_size=5), "kernel_size=5 is of a pool "
+     "or a convolution, and difference='direct' has none: remove"),
+    (dict(difference='conv', td_layers=[]), "difference='conv' with "
+     'kernel_size=3 is of the TD-Adapter, and no layer has one: remove it'),
+    (dict(kernel_size=5, preset='side4video'), 'kernel_size=5 is of the TD-'),
     (dict(window=1, alpha=0.5), 'alpha=0.5 weighs frame differences, and '
      'window=1 has none'),
     (dict(encoder=dict(type='CLIPViT', arch=ARCH, act='gelu')),
