@@ -12,6 +12,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -88,8 +89,9 @@ def parse_args() -> argparse.Namespace:
         help='with the mode memory: say what is live at the peak')
     parser.add_argument('--out', default='benchmark', metavar='PREFIX',
                         help='write PREFIX.json and PREFIX.png')
-    # For the processes that the mode memory starts: an Entry as JSON.
+    # For the processes that the tool starts itself: an Entry as JSON.
     parser.add_argument('--peak-of', help=argparse.SUPPRESS)
+    parser.add_argument('--serve', help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -138,20 +140,23 @@ class Case:
 
     Args:
         name (str): Short name.
-        model (nn.Module): The recognizer.
+        model (nn.Module | None): The recognizer, if it is in this process.
         macs (int): Multiply-accumulates of one view, attention included.
         frames (int): Frames that a clip is sampled to.
         shape (tuple[int, ...]): Input of one view, ``(1, 1, 3, T, H, W)``;
             ``T`` counts the frames of local windows, too.
         targets (dict[str, float]): As in :class:`Entry`.
+        worker (Worker | None): The process that the model is in, if it is
+            another.
     """
 
     name: str
-    model: nn.Module
+    model: Optional[nn.Module]
     macs: int
     frames: int
     shape: Tuple[int, ...]
     targets: Dict[str, float] = field(default_factory=dict)
+    worker: Optional['Worker'] = None
 
 
 def stock_uniformerv2(arch: str, frames: int) -> dict:
@@ -335,6 +340,130 @@ def build_case(entry: Entry, frames: Optional[int]) -> Case:
                 entry.targets)
 
 
+def count_macs(entry: Entry, case: Case) -> int:
+    """Multiply-accumulates of one view, attention included.
+
+    Args:
+        entry (Entry): The model.
+        case (Case): The same, built.
+
+    Returns:
+        int: MACs.
+    """
+    cfg = read_entry(entry, case.frames)
+    return config_complexity(cfg, case.shape).total.all_macs
+
+
+def changes_process(entry: Entry) -> bool:
+    """Whether a model sets up the memory of its whole process.
+
+    The lean backward of a side network does; models beside it would be timed
+    as nobody runs them.
+
+    Args:
+        entry (Entry): The model.
+
+    Returns:
+        bool: Whether it needs a process of its own.
+    """
+    backbone = read_entry(entry, None).model.backbone
+    return backbone.type == 'SideCLIPViT' and backbone.get('with_cp', False)
+
+
+def child_command(option: str, entry: Entry) -> List[str]:
+    """Start this tool for one model.
+
+    Args:
+        option (str): What it shall do.
+        entry (Entry): The model.
+
+    Returns:
+        list[str]: A command, with the options that this process was given.
+    """
+    return [sys.executable, __file__, *sys.argv[1:], option,
+            json.dumps(asdict(entry))]
+
+
+#: Begins the lines that a worker answers with.
+ANSWER = 'answer: '
+
+
+class Worker:
+    """A process with one model, that runs a step when it is told to.
+
+    Args:
+        entry (Entry): The model.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        self.name = entry.name
+        self.process = subprocess.Popen(
+            child_command('--serve', entry), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True)
+        self.about = self.answer()
+
+    def answer(self) -> dict:
+        """Wait for an answer.
+
+        Returns:
+            dict: What the process says.
+
+        Raises:
+            ValueError: If it ended.
+        """
+        for line in self.process.stdout:
+            if line.startswith(ANSWER):
+                return json.loads(line[len(ANSWER):])
+        raise ValueError(
+            f'the process that runs {self.name} ended with '
+            f'{self.process.wait()}: see what it said above, and whether the '
+            'memory is enough')
+
+    def timed(self, mode: str, dtype: str) -> Tuple[float, Optional[int]]:
+        """Run a step once.
+
+        Args:
+            mode (str): ``'forward'`` or ``'train'``.
+            dtype (str): Key of ``DTYPES``.
+
+        Returns:
+            tuple[float, int | None]: As :func:`timed`.
+        """
+        self.process.stdin.write(f'{mode} {dtype}\n')
+        self.process.stdin.flush()
+        seconds, peak = self.answer()['timed']
+        return seconds, peak
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+def serve(entry: Entry, args: argparse.Namespace,
+          device: torch.device) -> None:
+    """Be the process of a :class:`Worker`, until its input ends.
+
+    Args:
+        entry (Entry): The model.
+        args (argparse.Namespace): Parsed options.
+        device (torch.device): Where to run.
+    """
+    def reply(**values: object) -> None:
+        print(ANSWER + json.dumps(values), flush=True)
+
+    case = build_case(entry, args.frames)
+    reply(macs=count_macs(entry, case), frames=case.frames, shape=case.shape)
+    wanted, step = '', None
+    for line in sys.stdin:
+        if line != wanted:
+            mode, dtype = line.split()
+            wanted = line
+            step = make_step(case, mode, DTYPES[dtype], args.batch, device)
+        reply(timed=timed(step, device))
+
+
 def build_cases(entries: Sequence[Entry],
                 frames: Optional[int]) -> List[Case]:
     """Build the models to compare.
@@ -349,9 +478,13 @@ def build_cases(entries: Sequence[Entry],
     cases = []
     for place, entry in enumerate(entries, 1):
         print(f'building {place}/{len(entries)}: {entry.name}', flush=True)
+        if changes_process(entry):
+            worker = Worker(entry)
+            cases.append(Case(entry.name, None, **worker.about,
+                              targets=entry.targets, worker=worker))
+            continue
         case = build_case(entry, frames)
-        case.macs = config_complexity(
-            read_entry(entry, frames), case.shape).total.all_macs
+        case.macs = count_macs(entry, case)
         cases.append(case)
     return cases
 
@@ -575,8 +708,7 @@ def measure_memory(entries: Sequence[Entry], dtype: str,
         print(f'memory, {dtype}, batch {args.batch}: {place}/{len(entries)} '
               f'{entry.name}', flush=True)
         child = subprocess.run(
-            [sys.executable, __file__, *sys.argv[1:], '--dtypes', dtype,
-             '--peak-of', json.dumps(asdict(entry))],
+            [*child_command('--peak-of', entry), '--dtypes', dtype],
             capture_output=True, text=True)
         if child.returncode:
             said = child.stderr.strip().splitlines() or ['nothing']
@@ -701,7 +833,9 @@ def measure(cases: Sequence[Case], mode: str, dtype: str, batch: int,
     Returns:
         list[Row]: One row a model.
     """
-    steps = [make_step(c, mode, DTYPES[dtype], batch, device) for c in cases]
+    steps = [partial(case.worker.timed, mode, dtype) if case.worker else
+             partial(timed, make_step(case, mode, DTYPES[dtype], batch,
+                                      device), device) for case in cases]
     what = f'{mode}, {dtype}, batch {batch} on {device}'
     for case, step in zip(cases, steps, strict=True):
         for number in range(1, warmup + 1):
@@ -713,7 +847,7 @@ def measure(cases: Sequence[Case], mode: str, dtype: str, batch: int,
     print(what)
     for _ in track_iter_progress(list(range(repeats))):
         for i, step in enumerate(steps):
-            seconds, peak = timed(step, device)
+            seconds, peak = step()
             times[i].append(seconds)
             if peak is not None:
                 peaks[i] = max(peaks.get(i, 0), peak)
@@ -857,6 +991,9 @@ def main(args: argparse.Namespace) -> None:
         entry = Entry(**json.loads(args.peak_of))
         print(json.dumps(peak_here(entry, args, device)))
         return
+    if args.serve is not None:
+        serve(Entry(**json.loads(args.serve)), args, device)
+        return
     entries = leave_out(entries, device)
     where = environment(device)
     # First, while this process holds no model.
@@ -874,6 +1011,9 @@ def main(args: argparse.Namespace) -> None:
                             args.repeats, args.warmup)
             print(format_rows(found), '\n')
             rows += found
+    for case in cases:
+        if case.worker is not None:
+            case.worker.close()
     frames = frames_of(read_entry(entries[0], args.frames))
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)

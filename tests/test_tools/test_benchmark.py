@@ -306,6 +306,66 @@ def test_ratios_stand_beside_their_targets(tool) -> None:
     ]).endswith('  (target 0.54: met)')
 
 
+# -- a process of its own --------------------------------------------------
+
+
+def test_only_the_lean_backward_takes_its_turns_elsewhere(
+        tool, options) -> None:
+    for suite, wanted in (('inti', []), ('tds_clip', ['tds_clip lean'])):
+        entries = tool.choose(options('--suite', suite))
+        assert wanted == [entry.name for entry in entries
+                          if tool.changes_process(entry)]
+
+
+@pytest.mark.slow
+def test_a_lean_model_is_timed_beside_the_others(
+        tds_config, tmp_path, tool) -> None:
+    lean = tmp_path / 'lean.py'
+    lean.write_text(f'_base_ = {Path(tds_config).name!r}\n'
+                    'model = dict(backbone=dict(with_cp=True))\n')
+    out = tmp_path / 'result'
+    assert run(tds_config, str(lean), '--modes', 'train', '--dtypes', 'fp32',
+               '--batch', '2', '--device', 'cpu', '--warmup', '1',
+               '--repeats', '2', '--out', str(out)) == 0
+    plain, lean = json.loads(out.with_suffix('.json').read_text())['rows']
+    assert (plain['name'], lean['name']) == ('vitb_k400', 'lean')
+    assert lean['mac_ratio'] == 1 and lean['seconds'] > 0
+    assert lean['time_ratio'] == lean['seconds'] / plain['seconds']
+
+
+def test_a_worker_runs_what_it_is_told(
+        tool, options, tds_config, monkeypatch, capsys) -> None:
+    args = options(tds_config, '--batch', '3')
+    entry, = tool.choose(args)
+    made = []
+
+    def make_step(case, mode, dtype, batch, device) -> object:
+        made.append((mode, dtype, batch))
+        return lambda: None
+
+    monkeypatch.setattr(tool, 'make_step', make_step)
+    monkeypatch.setattr(sys, 'stdin', iter(
+        ['train fp32\n', 'train fp32\n', 'forward bf16\n']))
+    tool.serve(entry, args, torch.device('cpu'))
+    about, *timed = [
+        json.loads(line[len(tool.ANSWER):])
+        for line in capsys.readouterr().out.splitlines()]
+    assert about['shape'] == [1, 1, 3, 10, 32, 32] and about['frames'] == 2
+    assert about['macs'] == tool.build_cases([entry], 2)[0].macs > 0
+    assert len(timed) == 3 and all(one['timed'][0] > 0 for one in timed)
+    assert made == [
+        ('train', torch.float32, 3), ('forward', torch.bfloat16, 3)]
+
+
+def test_a_worker_that_dies_is_an_error(tool, monkeypatch, capfd) -> None:
+    monkeypatch.setattr(tool, 'child_command', lambda option, entry: [
+        sys.executable, '-c', f'import sys; sys.exit({option!r})'])
+    with pytest.raises(ValueError, match='the process that runs gone ended '
+                       'with 1: see what it said above'):
+        tool.Worker(tool.Entry('gone', 'gone.py'))
+    assert capfd.readouterr().err == '--serve\n'
+
+
 def test_explain_needs_memory(configs, tmp_path, capsys) -> None:
     assert run(*configs, '--explain', '--modes', 'train', '--out',
                str(tmp_path / 'result')) == 1
