@@ -167,7 +167,7 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
         axes = figure.add_subplot(table[0, 1 + t])
         _tile(axes, pictures[t])
         axes.set_title(f'{t + 1}', fontsize=10)
-    image = None
+    images = []
     weight_axes = []
     for stage, found in enumerate(weights):
         maps = _weight_map(found, grid, size)
@@ -177,7 +177,7 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
         for t, values in enumerate(maps):
             axes = figure.add_subplot(
                 table[1 + 2 * stage, 1 + t * width:1 + (t + 1) * width])
-            image = _heat_map(axes, pictures[t], values, 'RdBu_r')
+            images.append(_heat_map(axes, pictures[t], values, 'RdBu_r'))
             axes.set_xlabel(f'mean {values.mean():.2f}', fontsize=9)
             weight_axes.append(axes)
         mixed = maps[..., None] * pictures
@@ -191,8 +191,8 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
             _tile(axes, picture)
             axes.set_xlabel(f'frames {t * width + 1} to {(t + 1) * width}',
                             fontsize=9)
-    _add_scale(figure, image, 'weight in the pair: 0.5 is the plain mean, 1 '
-               'takes this frame alone')
+    _add_scale(figure, images[-1], 'weight in the pair: 0.5 is the plain '
+               'mean, 1 takes this frame alone')
     save_figure(figure, path)
 
 
@@ -247,14 +247,14 @@ def draw_activations(frames: np.ndarray, norms: Dict[str, np.ndarray],
         axes = figure.add_subplot(table[0, 1 + t])
         _tile(axes, frame)
         axes.set_title(f'{t + 1}', fontsize=10)
-    image = None
+    images = []
     for row, (name, values) in enumerate(norms.items(), start=1):
         _row_name(figure, table[row, 0], name)
         scaled = (values - values.min()) / np.ptp(values)
         for t, frame in enumerate(frames):
             axes = figure.add_subplot(table[row, 1 + t])
-            image = _heat_map(axes, frame / 255, scaled[t], 'inferno')
-    _add_scale(figure, image, 'size (L2 norm) of each token:\n0 is the '
+            images.append(_heat_map(axes, frame / 255, scaled[t], 'inferno'))
+    _add_scale(figure, images[-1], 'size (L2 norm) of each token:\n0 is the '
                'smallest of the row, 1 the largest')
     save_figure(figure, path)
 
