@@ -262,3 +262,20 @@ def _check_shapes(name: str, tensors: Sequence[Tensor]) -> None:
             f'the experts of {name} have the shapes '
             f'{" and ".join(map(str, sorted(shapes)))}: give a checkpoint of '
             'one training')
+
+
+def without_experts(config: str) -> str:
+    """The text of a config that builds the model of a merged state dict.
+
+    The text is edited, not run: it may come from a checkpoint.
+
+    Args:
+        config (str): As MMEngine writes a config into a checkpoint.
+
+    Returns:
+        str: The same with ``num_experts=0`` in each ``MoTE``.
+    """
+    config = re.sub(r'\bnum_experts=\d+,\s*|,\s*num_experts=\d+\b', '',
+                    config)
+    return re.sub(r"\btype='((?:\w+\.)?MoTE)'",
+                  r"type='\1', num_experts=0", config)

@@ -245,7 +245,7 @@ class MoTE(BaseModule):
         self.beta = beta
         self.mse = mse
         self.mse_weight = mse_weight
-        self._merge_weights = layer_weights(
+        self.merge_weights = layer_weights(
             merge_weights, num_experts, num_layers) if num_experts else []
         self._explicit: list[list[float]] | None = None
         self._cache: _Cache | None = None
@@ -293,7 +293,7 @@ class MoTE(BaseModule):
         if not self.num_experts:
             raise ValueError('MoTE has num_experts=0, nothing to merge: '
                              'evaluate it as it is')
-        self._explicit = self._merge_weights if weights is None else (
+        self._explicit = self.merge_weights if weights is None else (
             layer_weights(weights, self.num_experts, len(self.resblocks)))
         self._cache = None
         self._merged_paths()
@@ -327,7 +327,7 @@ class MoTE(BaseModule):
 
     def _merged_paths(self) -> list[Path]:
         """Eq. 6, once for each change of the parameters."""
-        weights = self._explicit or self._merge_weights
+        weights = self._explicit or self.merge_weights
         if torch.is_grad_enabled() and not self.merged:
             return self._merge(weights)  # with gradient, hence not kept
         made_of = [(id(parameter), _version(parameter))
