@@ -205,6 +205,18 @@ _EXPERT = re.compile(
     r'((?:.*\.)?resblocks\.(\d+)\.mlp\.c_(?:fc|proj))\.(\d+)\.(weight|bias)')
 
 
+def has_experts(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict has experts of ``MoTE``.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Of any model.
+
+    Returns:
+        bool: Whether :func:`merge_state_dict` can merge it.
+    """
+    return any(_EXPERT.fullmatch(key) for key in state_dict)
+
+
 def merge_state_dict(state_dict: Mapping[str, Tensor],
                      weights: MergeWeights = None) -> dict[str, Tensor]:
     """A state dict with experts as one without.
