@@ -121,7 +121,7 @@ class FrameHead(BaseHead):
         return branches
 
     def loss(self, feats: Tensor | Sequence[Tensor],
-             data_samples: SampleList, **kwargs: Any) -> Dict[str, Tensor]:
+             data_samples: SampleList, **_: Any) -> Dict[str, Tensor]:
         """Compute the losses of all branches.
 
         Args:
@@ -132,7 +132,7 @@ class FrameHead(BaseHead):
             dict[str, Tensor]: Losses and accuracies; those of the second
             branch end in ``_merged``.
         """
-        scores = self(feats, **kwargs)
+        scores = self(feats)
         losses = self.loss_by_feat(scores, data_samples)
         branches = self._branches(feats)
         if branches.merged is None:

@@ -177,7 +177,7 @@ class TextHead(FrameHead):
                 f' nearest classes and there are {number} {what}: set '
                 f'modulation_k to {number} or less, or modulate=False')
 
-    # -- class features --------------------------------------------------------
+    # -- class features ----------------------------------------------------
 
     def init_weights(self) -> None:
         """Encode the classes as well; training starts here."""
@@ -216,7 +216,7 @@ class TextHead(FrameHead):
             self.finetune_features = own.clone()
         self._own_classes = True
 
-    # -- scores ----------------------------------------------------------------
+    # -- scores ------------------------------------------------------------
 
     def pool(self, frames: Tensor, temporal: Tensor | None) -> Tensor:
         """Average features; in evaluation, modulate temporal ones.
@@ -279,9 +279,9 @@ class TextHead(FrameHead):
         return F.normalize(pooled, dim=-1)
 
     def loss(self, feats: Tensor | Sequence[Tensor],
-             data_samples: SampleList, **kwargs: Any) -> Dict[str, Tensor]:
+             data_samples: SampleList, **_: Any) -> Dict[str, Tensor]:
         """Compute the losses; see :meth:`FrameHead.loss`."""
-        losses = super().loss(feats, data_samples, **kwargs)
+        losses = super().loss(feats, data_samples)
         # A checkpoint that fine-tuning started from had other classes.
         if self.training and not self._own_classes and (
                 not self.class_features.is_meta):
