@@ -15,7 +15,7 @@ from torch import Tensor
 from mmvidadapt.compat.checkpoints import read_checkpoint
 from mmvidadapt.models.necks import merge_state_dict
 from tests.conftest import ROOT
-from tests.scripts import Finished
+from tests.scripts import Finished, plain_tool
 from tests.tiny_clip import frames, randomize, reference
 
 TOOL = ROOT / 'tools' / 'merge_experts.py'
@@ -35,18 +35,8 @@ def model_config(**neck: Any) -> dict:
         data_preprocessor=dict(type='mmaction.ActionDataPreprocessor'))
 
 
-@pytest.fixture
-def merge(monkeypatch: pytest.MonkeyPatch,
-          capsys: pytest.CaptureFixture) -> Any:
-    """Run the tool in this process."""
-    def run(*args: object) -> Finished:
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        return Finished(end.value.code or 0, *capsys.readouterr())
-
-    return run
+def merge(*args: object) -> Finished:
+    return plain_tool('merge_experts.py', *args)
 
 
 def trained(folder: Path, name: str = 'a.pth', **neck: Any
@@ -71,7 +61,7 @@ def assert_close(found: State, expected: State) -> None:
     ((), None), (('--temperature', -2.4), -2.4),
     (('--weights', 0, 1, 0), [0, 1, 0])])
 def test_the_merged_checkpoint_is_a_plain_transformer(
-        tmp_path: Path, merge: Any, options: tuple, weights: Any) -> None:
+        tmp_path: Path, options: tuple, weights: Any) -> None:
     path, state = trained(tmp_path, merge_weights=weights)
     out = tmp_path / 'new' / 'merged.pth'
     done = merge(path, out, *options)
@@ -104,7 +94,7 @@ def test_the_merged_checkpoint_is_a_plain_transformer(
 @pytest.mark.parametrize('options, weights', [
     ((), [0.5, 0.5]), (('--soup', 0.3, 0.7), [0.3, 0.7])])
 def test_several_checkpoints_are_averaged(
-        tmp_path: Path, merge: Any, options: tuple, weights: list) -> None:
+        tmp_path: Path, options: tuple, weights: list) -> None:
     first, a = trained(tmp_path)
     second, b = trained(tmp_path, 'b.pth')
     mean = {key: weights[0] * a[key] + weights[1] * b[key] for key in a}
@@ -124,7 +114,7 @@ def test_several_checkpoints_are_averaged(
 
 
 def test_checkpoints_without_experts_make_a_soup_as_well(
-        tmp_path: Path, merge: Any) -> None:
+        tmp_path: Path) -> None:
     files = []
     for i in range(3):
         state = {'w': torch.full((2, ), float(i)).bfloat16(),
@@ -157,7 +147,7 @@ def original(tmp_path: Path) -> tuple[Path, Path, State]:
 
 
 def test_fine_tuned_and_original_clip_are_mixed(
-        tmp_path: Path, merge: Any, original: tuple) -> None:
+        tmp_path: Path, original: tuple) -> None:
     config, _, tower = original
     path, state = trained(tmp_path)
     state['cls_head.logit_scale'] = torch.tensor(3.)
@@ -180,7 +170,7 @@ def test_fine_tuned_and_original_clip_are_mixed(
 
 @pytest.mark.parametrize('ratio', [0, 1])
 def test_the_ends_of_the_mix_are_original_and_fine_tuned(
-        tmp_path: Path, merge: Any, original: tuple, ratio: int) -> None:
+        tmp_path: Path, original: tuple, ratio: int) -> None:
     config, _, tower = original
     path, state = trained(tmp_path)
     out = tmp_path / 'out.pth'
@@ -197,8 +187,7 @@ def test_the_ends_of_the_mix_are_original_and_fine_tuned(
 # What is refused ------------------------------------------------------------
 
 
-def test_an_existing_file_is_not_overwritten(tmp_path: Path,
-                                             merge: Any) -> None:
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     path, _ = trained(tmp_path)
     out = tmp_path / 'out.pth'
     out.write_text('precious')
@@ -209,7 +198,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path,
 
 @pytest.mark.parametrize('change, message', [
     (lambda s: {k: v for k, v in s.items() if '.c_fc.2.' not in k},
-     "do not hold the same model, 4 only in {a} (neck.resblocks.0.mlp.c_fc."
+     'do not hold the same model, 4 only in {a} (neck.resblocks.0.mlp.c_fc.'
      '2.weight, neck.resblocks.0.mlp.c_fc.2.bias, neck.resblocks.1.mlp.c_fc.'
      '2.weight, ...): give checkpoints of one config'),
     (lambda s: {**s, 'new': torch.ones(1)},
@@ -223,7 +212,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path,
      'cls_head.finetune_features differs between the checkpoints and has no'),
 ])
 def test_checkpoints_that_do_not_fit_each_other_are_listed(
-        tmp_path: Path, merge: Any, change: Any, message: str) -> None:
+        tmp_path: Path, change: Any, message: str) -> None:
     first, state = trained(tmp_path)
     second, _ = trained(tmp_path, 'b.pth')
     new = change(state)
@@ -251,7 +240,7 @@ def test_checkpoints_that_do_not_fit_each_other_are_listed(
     (('--clip-ratio', 0.5, '--config', 'no.py'), "config 'no.py' does not ex"),
     (('--clip-ratio', 1.5, '--config', ROOT / 'tests' / 'none.py'), 'config'),
 ])
-def test_bad_options_are_one_sentence(tmp_path: Path, merge: Any,
+def test_bad_options_are_one_sentence(tmp_path: Path,
                                       options: tuple, message: str) -> None:
     path, _ = trained(tmp_path)
     out = tmp_path / 'out.pth'
@@ -260,7 +249,7 @@ def test_bad_options_are_one_sentence(tmp_path: Path, merge: Any,
 
 
 def test_bad_mixes_with_clip_are_one_sentence(
-        tmp_path: Path, merge: Any, original: tuple) -> None:
+        tmp_path: Path, original: tuple) -> None:
     config, weights, _ = original
     path, state = trained(tmp_path)
     mix = ('--config', config, '--clip-ratio')
@@ -286,7 +275,7 @@ def test_bad_mixes_with_clip_are_one_sentence(
 
 
 def test_files_that_cannot_be_merged_are_one_sentence(
-        tmp_path: Path, merge: Any) -> None:
+        tmp_path: Path) -> None:
     path, out = tmp_path / 'a.pth', tmp_path / 'out.pth'
     assert merge(path, out).error.startswith(f'{path} can not be found')
     torch.save(dict(model_state_dict={}, fusion_model_state_dict={}), path)
@@ -306,7 +295,6 @@ def test_files_that_cannot_be_merged_are_one_sentence(
 
 
 def test_the_example_of_the_help_is_understood(
-        merge: Any, capsys: pytest.CaptureFixture,
         monkeypatch: pytest.MonkeyPatch) -> None:
     text = merge('--help').stdout
     assert '0.99' in text and 'several are averaged' in text
