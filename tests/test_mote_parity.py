@@ -5,6 +5,7 @@ temporal part; its image tower is a random one here.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 import torch
 from mmaction.apis import init_recognizer
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
 from mmvidadapt.apis import load_official
 from mmvidadapt.compat.checkpoints import read_checkpoint
 from mmvidadapt.models.clip import CLIPVisionEncoder
+from mmvidadapt.models.necks.mote import Draw
 from tests.scripts import plain_tool, tool, write_videos
 from tests.test_models.test_necks.mote_golden import load_golden
 from tests.tiny_clip import randomize
@@ -106,6 +109,33 @@ def test_the_image_tower_is_the_published_one(goldens: Path) -> None:
     for name, value in model.backbone.encoder.state_dict().items():
         assert torch.equal(
             value, content['model_state_dict'][f'visual.{name}']), name
+
+
+@pytest.mark.parametrize('run', range(3))
+def test_losses_of_a_recognizer_match_the_released_program(
+        goldens: Path, run: int) -> None:
+    data = load_golden(goldens)
+    expected = data['train'][run]
+    model = model_of(published(data), data['cls_emb']).train()
+    with torch.no_grad():
+        model.cls_head.logit_scale.fill_(math.log(expected['logit_scale']))
+    model.neck.draw = lambda: Draw(
+        [(e, e) for e in expected['expert_per_layer'].tolist()],
+        expected['tau_per_layer'].tolist())
+    frames = data['vid_emb'].requires_grad_()
+    model.backbone.forward = lambda clips: frames
+    samples = [ActionDataSample().set_gt_label(label)
+               for label in data['labels']]
+    losses = model.loss(torch.zeros(4, 1, 3, 8, 1, 1), samples)
+    assert {name for name in losses if 'loss' in name} == {
+        'loss_cls', 'loss_cls_merged', 'loss_mse'}
+    total, log = model.parse_losses(losses)
+    assert total.item() == pytest.approx(expected['loss'], rel=1e-4)
+    assert log['loss_mse'].item() == pytest.approx(
+        0.1 * expected['mse_loss'], rel=1e-4)
+    total.backward()
+    torch.testing.assert_close(frames.grad, expected['grad_vid_emb'],
+                               rtol=1e-3, atol=1e-6)
 
 
 # Sizes ----------------------------------------------------------------------

@@ -1,29 +1,9 @@
 # HMDB-51 videos as MoTE is tested on them, without training on their classes
-# (zero shot): 8 frames, 3 clips x 1 crop, the test videos of one of the three
-# splits.
-dataset_type = 'VideoDataset'
+# (zero shot): views as for UCF-101, the test videos of one of the three splits.
+_base_ = ['ucf101_mote.py']
+
 data_root_val = 'data/hmdb51/videos'
 ann_file_val = 'data/hmdb51/hmdb51_val_split_1_videos.txt'
 
-test_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='KineticsSample', clip_len=8, num_clips=3, test_mode=True),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(-1, 224), interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs')
-]
-
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        ann_file=ann_file_val,
-        data_prefix=dict(video=data_root_val),
-        pipeline=test_pipeline,
-        test_mode=True))
-test_evaluator = dict(type='AccMetric')
+    dataset=dict(ann_file=ann_file_val, data_prefix=dict(video=data_root_val)))

@@ -560,7 +560,7 @@ def test_evaluation_merges_anew_after_a_change(merges: list,
         neck(clips())
         assert len(merges) == 2
         change(neck)
-        after = neck.eval()(clips())[0][1]
+        after = neck(clips())[0][1]
         assert len(merges) == 4
         torch.testing.assert_close(after, copy.deepcopy(neck)(clips())[0][1])
 
