@@ -656,7 +656,8 @@ def test_a_copy_of_an_evaluated_neck_is_free_of_it() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize('design', ['ffn', 'both', 'up', 'down'])
-@pytest.mark.parametrize('weights', [None, -1.2, [0.2, 0.5, 0.3]])
+@pytest.mark.parametrize('weights', [
+    None, -1.2, [0.2, 0.5, 0.3], [[0.2, 0.5, 0.3], [1, 0, 0]]])
 def test_merged_weights_are_those_of_the_plain_transformer(
         design: str, weights: Any) -> None:
     neck = perturbed(design=design)

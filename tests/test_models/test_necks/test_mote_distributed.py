@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmvidadapt.compat.checkpoints import read_checkpoint
+from mmvidadapt.models.necks import merge_state_dict
+
 TESTS = Path(__file__).parents[2]
 
 _RUN = '''
@@ -29,7 +32,8 @@ runner = toy_runner(sys.argv[1], launcher='pytorch', **{
     'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 9,
     # What a config without the merged branch says.
     'find_unused_parameters': True,
-    'custom_hooks': [dict(type='SampleGuardHook')],
+    'custom_hooks': [dict(type='SampleGuardHook'),
+                     dict(type='MergeExpertsHook')],
     'env_cfg': dict(dist_cfg=dict(backend='gloo'))})
 neck = runner.model.module.neck
 drawn, draw = [], neck.draw
@@ -75,3 +79,8 @@ def test_experts_that_no_process_drew_do_not_move(tmp_path: Path) -> None:
                  PYTHONPATH=f'{TESTS.parent}{os.pathsep}{TESTS}'))
     assert run.returncode == 0, run.stderr[-3000:]
     assert 'all checked' in run.stdout
+    whole, merged = (read_checkpoint(tmp_path / name)['state_dict']
+                     for name in ('epoch_1.pth', 'merged.pth'))
+    expected = merge_state_dict(whole)
+    assert merged.keys() == expected.keys()
+    assert all(torch.equal(merged[name], expected[name]) for name in merged)
