@@ -78,7 +78,7 @@ def _run(script: Path, command: list[str]) -> Finished:
     out, err, status = io.StringIO(), io.StringIO(), 0
     scope = DefaultScope.get_current_instance()
     with mock.patch.object(sys, 'argv', command), \
-            mock.patch.object(sys, 'path', sys.path[:]), \
+            mock.patch.object(sys, 'path', [str(script.parent), *sys.path]), \
             mock.patch.dict(os.environ), \
             redirect_stdout(out), redirect_stderr(err):
         try:
