@@ -163,9 +163,9 @@ def test_base_and_novel_classes_are_numbered_by_themselves(
     assert sorted(path.name for path in out.iterdir()) == [
         'base_classes.txt', 'base_shots2_seed1.txt', 'base_shots2_seed2.txt',
         'base_test.txt', 'novel_classes.txt', 'novel_test.txt']
-    # Those with most videos are base classes, in their old order.
+    # Those with most videos are base classes; most come last.
     assert class_names(str(out / 'base_classes.txt')) == NAMES[1:4]
-    assert class_names(str(out / 'novel_classes.txt')) == ['run', 'wave']
+    assert class_names(str(out / 'novel_classes.txt')) == ['wave', 'run']
     for seed in (1, 2):
         path = out / f'base_shots2_seed{seed}.txt'
         assert labels(path) == {0: 2, 1: 2, 2: 2}
@@ -177,8 +177,8 @@ def test_base_and_novel_classes_are_numbered_by_themselves(
         f'test/{label} {place}.mp4 {label - 1}'
         for label in (1, 2, 3) for place in range(2)]
     assert lines(out / 'novel_test.txt') == [
-        'test/0 0.mp4 0', 'test/0 1.mp4 0', 'test/4 0.mp4 1',
-        'test/4 1.mp4 1']
+        'test/0 0.mp4 1', 'test/0 1.mp4 1', 'test/4 0.mp4 0',
+        'test/4 1.mp4 0']
 
 
 def test_base_videos_are_those_of_the_few_shot_list_of_the_seed(
@@ -213,14 +213,31 @@ def test_base_classes_can_be_the_first_or_those_of_a_file(
         assert NAMES[int(line[1])] == expected[int(line[-1])]
 
 
-def test_ucf101_has_the_halves_of_the_protocol(tmp_path):
+def test_hmdb51_has_the_halves_of_the_published_lists(tmp_path):
+    # As many videos of each class: ViFi-CLIP's base classes are the last 26.
     full = write_list(tmp_path, [f'{label}/{place} {label}' for place in
-                                 range(16) for label in range(101)])
-    done = subsets('base-novel', full, tmp_path / 'out', '--classes',
-                   'ucf101', '--seeds', 1)
-    assert 'base_classes.txt: 51 classes' in done.stdout
-    assert 'novel_classes.txt: 50 classes' in done.stdout
-    assert len(lines(tmp_path / 'out' / 'base_shots16_seed1.txt')) == 16 * 51
+                                 range(16) for label in range(51)])
+    out = tmp_path / 'out'
+    done = subsets('base-novel', full, out, '--classes', 'hmdb51', '--seeds',
+                   1)
+    assert 'base_classes.txt: 26 classes' in done.stdout
+    assert 'novel_classes.txt: 25 classes' in done.stdout
+    base = lines(out / 'base_classes.txt')
+    assert base[:3] == ['pour', 'pullup', 'punch'] and base[-1] == 'wave'
+    assert len(lines(out / 'base_shots16_seed1.txt')) == 16 * 26
+
+
+def test_classes_of_a_half_are_numbered_from_the_rarest(names, tmp_path):
+    full = write_list(tmp_path, [f'{label}{place}.mp4 {label}'
+                                 for label, number in enumerate([9, 7, 7, 2,
+                                                                 1])
+                                 for place in range(number)])
+    subsets('base-novel', full, tmp_path / 'out', '--classes', names,
+            '--shots', 1)
+    assert lines(tmp_path / 'out' / 'base_classes.txt') == [
+        NAMES[1], NAMES[2], NAMES[0]]
+    assert lines(tmp_path / 'out' / 'novel_classes.txt') == [
+        NAMES[4], NAMES[3]]
 
 
 # -- bad input --------------------------------------------------------------

@@ -142,25 +142,27 @@ def halve_classes(videos: Sequence[Video], names: Sequence[str],
         videos (Sequence[Video]): The full training list.
         names (Sequence[str]): Names by label.
         base (str): Which are base classes: ``'frequent'``, the half with
-            most training videos (ties go to the lower label), as ViFi-CLIP
-            and MSTA; ``'first'``, the half with the lower labels; or a file
-            of their names. Of an odd number, the base half has one more.
+            most training videos; ``'first'``, the half with the lower
+            labels; or a file of their names. Of an odd number, the base
+            half has one more.
 
     Returns:
         tuple[list[int], list[int]]: Labels of base and of novel classes.
-        Their places are the new labels: a file's order for the base classes
-        that it names, else the old order.
+        Their places are the new labels. ``'frequent'`` orders both halves
+        by number of videos, fewest first, and then by label, as ViFi-CLIP's
+        published lists are; a file is followed; else the old order is.
 
     Raises:
         ValueError: If the file names an unknown class, or one half is empty.
     """
-    everything = range(len(names))
-    half = (len(names) + 1) // 2
+    everything = list(range(len(names)))
+    half = len(names) // 2
     if base == 'first':
-        chosen = list(everything[:half])
+        chosen = everything[:-half]
     elif base == 'frequent':
         counts = Counter(video.label for video in videos)
-        chosen = sorted(sorted(everything, key=lambda c: -counts[c])[:half])
+        everything.sort(key=lambda label: counts[label])
+        chosen = everything[half:]
     else:
         labels = {plain_name(name): c for c, name in enumerate(names)}
         wanted = class_names(base)
