@@ -1,5 +1,5 @@
 # HMDB-51 videos as MoTE is tested on them, without training on their classes
-# (zero shot): views as for UCF-101, the test videos of one of the three splits.
+# (zero shot): views as for UCF-101, the test videos of one of three splits.
 _base_ = ['ucf101_mote.py']
 
 data_root_val = 'data/hmdb51/videos'
