@@ -1,9 +1,9 @@
 # UCF-101 videos as MoTE is tested on them, without training on their classes
-# (zero shot): 8 frames, 3 clips x 1 crop, the test videos of one of the three
-# splits.
+# (zero shot): 8 frames, 3 clips x 1 crop. SPLIT=2 or SPLIT=3 in the
+# environment chooses another of the three splits.
 dataset_type = 'VideoDataset'
 data_root_val = 'data/ucf101/videos'
-ann_file_val = 'data/ucf101/ucf101_val_split_1_videos.txt'
+ann_file_val = 'data/ucf101/ucf101_val_split_{{$SPLIT:1}}_videos.txt'
 
 test_pipeline = [
     dict(type='DecordInit'),
