@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from mmvidadapt.datasets.class_lists import class_names
 from mmvidadapt.models.backbones.side_clip_vit import PRESETS
 from tests.conftest import ROOT
-from tests.tiny import SIZE, shrink_model, splits
+from tests.tiny import SIZE, files, shrink_model, splits
 
 CONFIGS = sorted(
     path.relative_to(ROOT / 'configs')
@@ -34,7 +34,7 @@ def load(path: str) -> Config:
 def test_all_configs_are_found() -> None:
     assert len([p for p in PUBLISHED if p.parts[0] == 'inti']) == 43
     assert len([p for p in PUBLISHED if p.parts[0] == 'tds_clip']) == 28
-    assert len([p for p in PUBLISHED if p.parts[0] == 'mote']) == 36
+    assert len([p for p in PUBLISHED if p.parts[0] == 'mote']) == 39
 
 
 def num_classes(cfg: Config) -> int:
@@ -98,7 +98,7 @@ def test_config_is_complete(path: str) -> None:
     assert splits(cfg) == (
         ['test'] if 'zeroshot' in path.stem else ['train', 'val', 'test'])
     for split in splits(cfg):
-        for step in cfg[f'{split}_dataloader'].dataset.pipeline:
+        for step in files(cfg[f'{split}_dataloader']).pipeline:
             TRANSFORMS.build(step)
     for split in set(splits(cfg)) - {'train'}:
         dataset = cfg[f'{split}_dataloader'].dataset
@@ -108,13 +108,13 @@ def test_config_is_complete(path: str) -> None:
         # One node of GPUs, the batch of one step.
         assert cfg.auto_scale_lr.base_batch_size == (
             GPUS.get(path.parts[0], 8) * cfg.train_dataloader.batch_size)
-        dataset = cfg.train_dataloader.dataset
+        dataset = files(cfg.train_dataloader)
         assert list(dataset.data_prefix.values()) == [cfg.data_root]
     num_frames = cfg.model.backbone.num_frames * window(cfg)
     for split in splits(cfg):
         # init_recognizer and the Inferencer read it at the top level.
         pipeline = cfg[f'{split}_pipeline']
-        assert pipeline == cfg[f'{split}_dataloader'].dataset.pipeline
+        assert pipeline == files(cfg[f'{split}_dataloader']).pipeline
         frames = sampled(pipeline)
         assert frames['clip_len'] == num_frames
         assert len(frames['frame_inds']) == num_frames * frames['num_clips']

@@ -14,7 +14,7 @@ from mmengine.optim import build_optim_wrapper
 
 from mmvidadapt.datasets.class_lists import class_names
 from tests.conftest import ROOT
-from tests.scripts import tool
+from tests.scripts import tool, write_videos
 from tests.test_configs import learning_rates, load, sampled
 from tests.tiny import shrink_model, splits, write_tiny_config
 
@@ -191,6 +191,56 @@ def test_readme_has_a_row_for_every_config() -> None:
     linked = set(re.findall(r'^\| \[(.*?)\]\(\1\.py\) \|', README,
                             re.MULTILINE))
     assert linked == {path.stem for path in FOLDER.glob('*.py')}
+
+
+# Few shots ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('shots', [None, 2, 4, 8, 16])
+@pytest.mark.parametrize('name, classes, videos, epochs', [
+    ('ucf101', 101, 9537, 10), ('hmdb51', 51, 3570, 10),
+    ('ssv2', 174, 168913, 2)])
+def test_few_shots_are_repeated_to_the_length_of_the_full_list(
+        name: str, classes: int, videos: int, epochs: int, shots: int | None,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('SHOTS', raising=False)
+    if shots is not None:
+        monkeypatch.setenv('SHOTS', str(shots))
+    cfg = config(f'vitb_fewshot_{name}')
+    assert len(class_names(cfg.model.cls_head.classes)) == classes
+    repeated = cfg.train_dataloader.dataset
+    assert repeated.type == 'RepeatDataset'
+    assert Path(repeated.dataset.ann_file).name == (
+        f'shots{shots or 16}_seed1.txt')
+    drawn = classes * (shots or 16)
+    assert videos - drawn < repeated.times * drawn <= videos
+    schedule = cfg.param_scheduler[0]
+    assert cfg.train_cfg.max_epochs == schedule.T_max == epochs
+    assert schedule.warmup == pytest.approx(epochs / 6)
+    assert sampled(cfg.test_pipeline)['num_clips'] == 1
+
+
+def test_something_is_flipped_with_its_label() -> None:
+    cfg = config('vitb_fewshot_ssv2')
+    flips = [step for step in cfg.train_pipeline if 'Flip' in step.type]
+    assert flips == [
+        dict(type='LabelAwareFlip', classes='sthv2', flip_ratio=0.5)]
+
+
+def test_a_few_shot_run_trains_on_repeated_videos(tmp_path: Path) -> None:
+    lines = write_videos(tmp_path, 2)
+    dataset = 'train_dataloader__dataset'
+    trained = write_tiny_config(
+        'mote/vitb_fewshot_hmdb51.py', tmp_path, **{
+            f'{dataset}__times': 3,
+            f'{dataset}__dataset__ann_file': str(lines),
+            f'{dataset}__dataset__data_prefix__video': str(tmp_path)})
+    work = tmp_path / 'work'
+    done = tool('train.py', trained, '--work-dir', str(work),
+                '--no-validate')
+    assert done.returncode == 0, done.stderr[-3000:]
+    # 3 x 2 videos, 2 at a time.
+    assert '[1][3/3]' in done.stdout + done.stderr
 
 
 # Zero shot ------------------------------------------------------------------

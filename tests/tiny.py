@@ -25,6 +25,18 @@ def splits(cfg: Config) -> list[str]:
             if f'{split}_dataloader' in cfg]
 
 
+def files(loader: Config) -> Config:
+    """The data set that reads files, which may be repeated.
+
+    Args:
+        loader (Config): Config of a data loader.
+
+    Returns:
+        Config: Config of the data set.
+    """
+    return loader.dataset.get('dataset', loader.dataset)
+
+
 def shrink_model(cfg: Config, width: int = 48) -> None:
     """Make the encoder of a config tiny, in place; its depth stays.
 
@@ -69,7 +81,7 @@ def shrink_pipelines(cfg: Config, size: int = SIZE) -> None:
              for part in ('pipeline', 'dataloader')]
     for name in names:
         steps = cfg[name] if name.endswith('pipeline') else (
-            cfg[name].dataset.pipeline)
+            files(cfg[name]).pipeline)
         for step in list(steps):
             steps = steps + step.get('transforms', [])  # of RepeatAugment
         short = size if any(
