@@ -243,6 +243,8 @@ def test_nothing_is_overwritten(tmp_path: Path, source: Path,
      'side_heads=3 does not divide 64 channels'),
     (['--num-frames', '4', '--override', 'act=relu'],
      "unknown activation 'relu': use gelu or quick_gelu"),
+    (['--override', 'num_frames=4'],
+     'num_frames in --override is not looked for: give --num-frames 4'),
 ])
 def test_bad_options_write_nothing(
         tmp_path: Path, source: Path, convert: Any, args: list[str],

@@ -176,6 +176,19 @@ def test_what_no_shape_tells_can_be_overridden(tds: State) -> None:
     assert side.blocks[0].attn.num_heads == 2
 
 
+@pytest.mark.parametrize('part, window, td_layers', [
+    ('c5', 1, [0, 1, 2]), ('.mse.', 5, []),
+    ('former.1.mse.', 5, [0, 2])], ids=['no SME', 'no TD', 'TD in two'])
+def test_models_of_the_ablations_are_converted(
+        tds: State, part: str, window: int, td_layers: list[int]) -> None:
+    config, state = load({name: value for name, value in tds.items()
+                          if part not in name})
+    backbone = config['backbone']
+    assert (backbone['window'], backbone['td_layers']) == (window, td_layers)
+    assert backbone.get('alpha') == (0.5 if window > 1 else None)
+    MODELS.build(config).load_state_dict(state, strict=True)
+
+
 # How a file may look --------------------------------------------------------
 
 

@@ -450,13 +450,13 @@ def test_progress_is_read_from_the_log_of_mmengine(tool) -> None:
 
 
 def test_fresh_removes_only_what_the_quickstart_made(tool, tmp_path) -> None:
-    for name in ('data', 'clip', 'inti', 'naive', 'mine', 'tds_clip'):
+    names = ['data', 'clip', 'mine', *CONFIGS]
+    for name in names:
         (tmp_path / name).mkdir()
-    tool.prepare_folder(tmp_path, INTI, fresh=False)
-    assert len(list(tmp_path.iterdir())) == 6
-    tool.prepare_folder(tmp_path, INTI, fresh=True)
-    # Models of other methods stay: the same seed makes the same data again.
-    assert {p.name for p in tmp_path.iterdir()} == {'mine', 'tds_clip'}
+    tool.prepare_folder(tmp_path, fresh=False)
+    assert {p.name for p in tmp_path.iterdir()} == set(names)
+    tool.prepare_folder(tmp_path, fresh=True)
+    assert [p.name for p in tmp_path.iterdir()] == ['mine']
 
 
 def test_shortened_training_keeps_the_shape_of_the_schedule(tool) -> None:

@@ -6,50 +6,77 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.utils import track_iter_progress
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis.cli import load_config, make_parser, run_tool
-from mmvidadapt.apis.complexity import config_complexity, count_complexity
+from mmvidadapt.apis.complexity import config_complexity
+from mmvidadapt.apis.memory import (
+    Peak,
+    ResidentGrowth,
+    live_at_peak,
+    saved_bytes,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
 
+#: Steps after which memory that still grows is taken as it is.
+MAX_STEPS = 6
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
-        'Measure the forward pass and the training step of several models,\n'
-        'in one process and in turns, and compare time with MACs. Without\n'
-        "configs: naive, InTI_3,5 / 5,7 / 7,9, InTI^temp and MMAction2's "
-        'UniFormerV2.',
-        'python tools/benchmark.py --frames 16 --modes forward '
+        'Measure the forward pass, the training step and its peak memory of\n'
+        'several models, in turns, and compare time with MACs. A suite is a\n'
+        'choice of models, with random weights:\n'
+        "  inti      naive, InTI_3,5 / 5,7 / 7,9, InTI^temp and MMAction2's "
+        'UniFormerV2\n'
+        '  tds_clip  full fine-tuning of the same ViT, Side4Video, TDS-CLIP, '
+        'with the\n'
+        '            lean backward, and with CLIP in bfloat16 where that is '
+        'fast',
+        'python tools/benchmark.py --suite tds_clip --batch 2 '
         '--out benchmark')
     parser.add_argument(
         'configs', nargs='*',
-        help='configs to compare; the first is the baseline')
-    parser.add_argument('--arch', choices=['vitb', 'vitl'], default='vitb',
-                        help='size of the models compared by default')
-    parser.add_argument('--frames', type=int,
-                        help="frames of a clip; default: the config's")
+        help='configs to compare instead; the first is the baseline')
+    parser.add_argument('--suite', choices=sorted(SUITES),
+                        help='default: inti')
+    parser.add_argument('--arch', choices=['vitb', 'vitl'],
+                        help='size of the models of a suite; default: vitb')
+    parser.add_argument(
+        '--frames', type=int,
+        help="frames of a clip; default: the config's, 8 for tds_clip")
     parser.add_argument('--batch', type=int, default=1, help='clips')
-    parser.add_argument('--modes', nargs='+', choices=['forward', 'train'],
-                        default=['forward', 'train'])
-    parser.add_argument('--dtypes', nargs='+', choices=sorted(DTYPES),
-                        default=['fp32', 'bf16'],
-                        help='bf16: autocast with float32 weights')
+    parser.add_argument(
+        '--modes', nargs='+', choices=['forward', 'train', 'memory'],
+        help='memory: peak of training, weights and optimiser included, in a '
+        'new process for each model. Default: forward train; train memory '
+        'for tds_clip')
+    parser.add_argument(
+        '--dtypes', nargs='+', choices=sorted(DTYPES),
+        help='bf16: autocast of the whole model, with float32 weights. '
+        'Default: both; fp32 for tds_clip')
     parser.add_argument('--device', help='default: cuda if there is one')
     parser.add_argument('--repeats', type=int, default=9,
                         help='measurements of each model; the median counts')
@@ -57,9 +84,54 @@ def parse_args() -> argparse.Namespace:
                         help='runs of each model before the first measurement')
     parser.add_argument('--threads', type=int,
                         help="CPU threads; default: torch's choice")
+    parser.add_argument(
+        '--explain', action='store_true',
+        help='with the mode memory: say what is live at the peak')
     parser.add_argument('--out', default='benchmark', metavar='PREFIX',
                         help='write PREFIX.json and PREFIX.png')
+    # For the processes that the tool starts itself: an Entry as JSON.
+    parser.add_argument('--peak-of', help=argparse.SUPPRESS)
+    parser.add_argument('--serve', help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+@dataclass
+class Entry:
+    """One model to measure.
+
+    Args:
+        name (str): Short name.
+        config (str | dict): Path of a config, or the config of a recognizer.
+        changes (dict[str, object]): Settings of the config by dotted key.
+        targets (dict[str, float]): Highest ratio to the baseline, of
+            ``'time'`` or ``'peak'``, that the project aims at for training
+            in fp32.
+        needs_bf16 (bool): Whether it gains by bfloat16 units alone.
+    """
+
+    name: str
+    config: str | dict
+    changes: Dict[str, object] = field(default_factory=dict)
+    targets: Dict[str, float] = field(default_factory=dict)
+    needs_bf16: bool = False
+
+
+@dataclass
+class Suite:
+    """What is compared, and how if nothing else is asked for.
+
+    Args:
+        entries (Callable[[str], list[Entry]]): Models by size, the baseline
+            first.
+        frames (int | None): Frames of a clip; None: the config's.
+        modes (tuple[str, ...]): What to measure.
+        dtypes (tuple[str, ...]): In which precision.
+    """
+
+    entries: Callable[[str], List[Entry]]
+    frames: Optional[int] = None
+    modes: Tuple[str, ...] = ('forward', 'train')
+    dtypes: Tuple[str, ...] = ('fp32', 'bf16')
 
 
 @dataclass
@@ -68,17 +140,23 @@ class Case:
 
     Args:
         name (str): Short name.
-        model (nn.Module): The recognizer.
+        model (nn.Module | None): The recognizer, if it is in this process.
         macs (int): Multiply-accumulates of one view, attention included.
-        frames (int): Frames of a clip.
-        size (int): Side of a frame in pixels.
+        frames (int): Frames that a clip is sampled to.
+        shape (tuple[int, ...]): Input of one view, ``(1, 1, 3, T, H, W)``;
+            ``T`` counts the frames of local windows, too.
+        targets (dict[str, float]): As in :class:`Entry`.
+        worker (Worker | None): The process that the model is in, if it is
+            another.
     """
 
     name: str
-    model: nn.Module
+    model: Optional[nn.Module]
     macs: int
     frames: int
-    size: int
+    shape: Tuple[int, ...]
+    targets: Dict[str, float] = field(default_factory=dict)
+    worker: Optional['Worker'] = None
 
 
 def stock_uniformerv2(arch: str, frames: int) -> dict:
@@ -105,49 +183,386 @@ def stock_uniformerv2(arch: str, frames: int) -> dict:
             dropout_ratio=0.5))
 
 
-def set_frames(cfg: dict, frames: int) -> None:
-    """Give a config another frame count, in place.
+def inti_entries(arch: str) -> List[Entry]:
+    """The models of the InTI paper, and MMAction2's UniFormerV2.
 
     Args:
-        cfg (dict): A config whose backbone is a ``CLIPViT``.
-        frames (int): Frames of a clip.
-    """
-    cfg['model']['backbone']['num_frames'] = frames
-
-
-def build_cases(args: argparse.Namespace) -> List[Case]:
-    """Build the models to compare, with random weights.
-
-    Args:
-        args (argparse.Namespace): Parsed options.
+        arch (str): ``'vitb'`` or ``'vitl'``.
 
     Returns:
-        list[Case]: The baseline first.
+        list[Entry]: The naive model first.
     """
-    paths = args.configs or [
-        str(ROOT / 'configs' / 'inti' / f'{args.arch}_k400{suffix}.py')
-        for suffix in ('_naive', '_3-5', '', '_7-9', '_temp')]
+    folder = ROOT / 'configs' / 'inti'
+    paths = [folder / f'{arch}_k400{suffix}.py'
+             for suffix in ('_naive', '_3-5', '', '_7-9', '_temp')]
+    return [Entry(path.stem, str(path)) for path in paths] + [
+        Entry('mmaction2 UniFormerV2', stock_uniformerv2(arch, 16))]
+
+
+def tds_clip_entries(arch: str) -> List[Entry]:
+    """TDS-CLIP and Side4Video beside full fine-tuning of the same ViT.
+
+    The baseline is the naive model of the InTI paper: the same encoder, all
+    of it trained, with averaged frame features.
+
+    Args:
+        arch (str): ``'vitb'`` or ``'vitl'``.
+
+    Returns:
+        list[Entry]: Full fine-tuning first.
+    """
+    tds = str(ROOT / 'configs' / 'tds_clip' / f'{arch}_k400.py')
+    backbone = 'model.backbone.'
+    b16 = arch == 'vitb'  # which the targets are for, see docs/benchmarks.md
+    return [
+        Entry('full fine-tuning',
+              str(ROOT / 'configs' / 'inti' / f'{arch}_k400_naive.py')),
+        Entry('side4video', tds, {f'{backbone}preset': 'side4video'}),
+        Entry('tds_clip', tds, targets=dict(time=0.54) if b16 else {}),
+        Entry('tds_clip lean', tds, {f'{backbone}with_cp': True},
+              dict(peak=0.40) if b16 else {}),
+        Entry('tds_clip bf16', tds, {f'{backbone}encoder_dtype': 'bfloat16'},
+              dict(time=0.36) if b16 else {}, needs_bf16=True)]
+
+
+SUITES = dict(
+    inti=Suite(inti_entries),
+    tds_clip=Suite(tds_clip_entries, frames=8, modes=('train', 'memory'),
+                   dtypes=('fp32', )))
+
+
+def choose(args: argparse.Namespace) -> List[Entry]:
+    """The models that a command line asks for; completes its options.
+
+    Args:
+        args (argparse.Namespace): Parsed options; what was left out is
+            filled in from the suite.
+
+    Returns:
+        list[Entry]: The baseline first.
+
+    Raises:
+        ValueError: If both configs and a suite are given.
+    """
+    for option in ('suite', 'arch'):
+        if args.configs and getattr(args, option) is not None:
+            raise ValueError(
+                f'--{option} {getattr(args, option)} chooses models, and so '
+                'do the configs: give one of both')
+    suite = SUITES[args.suite or 'inti']
+    args.modes = args.modes or suite.modes
+    args.dtypes = args.dtypes or suite.dtypes
+    args.frames = args.frames or suite.frames
+    if args.configs:
+        return [Entry(Path(path).stem, path) for path in args.configs]
+    entries = suite.entries(args.arch or 'vitb')
+    if args.frames != suite.frames:
+        for entry in entries:
+            entry.targets.clear()  # they are for the suite's own frames
+    return entries
+
+
+def bf16_cost(device: torch.device) -> float:
+    """Time of a bfloat16 product over that of a float32 one.
+
+    The processor's name does not tell: libraries emulate what it lacks.
+
+    Args:
+        device (torch.device): Where to run.
+
+    Returns:
+        float: Below 1 where there are units for bfloat16.
+    """
+    best = {}
+    for number in range(4):
+        for name, dtype in DTYPES.items():
+            # The first product of a CLIP ViT-B/16's MLP, for two frames.
+            x = torch.randn(394, 768, device=device, dtype=dtype)
+            weight = torch.randn(3072, 768, device=device, dtype=dtype)
+            seconds, _ = timed(
+                lambda x=x, w=weight: nn.functional.linear(x, w), device)
+            if number:  # the first prepares
+                best[name] = min(seconds, best.get(name, seconds))
+    return best['bf16'] / best['fp32']
+
+
+def read_entry(entry: Entry, frames: Optional[int]) -> Config:
+    """The config of a model, without what prepares its input.
+
+    Args:
+        entry (Entry): The model.
+        frames (int | None): Frames of a clip; the config's if not given.
+
+    Returns:
+        Config: With ``model``.
+    """
+    cfg = (load_config(entry.config) if isinstance(entry.config, str)
+           else Config(dict(model=entry.config)))
+    cfg.merge_from_dict(entry.changes)
+    if frames:
+        backbone = cfg.model.backbone
+        backbone['t_size' if 't_size' in backbone else 'num_frames'] = frames
+    cfg.model.pop('data_preprocessor', None)
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    return cfg
+
+
+def frames_of(cfg: Config) -> int:
+    """Frames that the clips of a config are sampled to.
+
+    Args:
+        cfg (Config): With ``model``.
+
+    Returns:
+        int: Frames.
+    """
+    backbone = cfg.model.backbone
+    return backbone.get('t_size') or backbone.num_frames
+
+
+def build_case(entry: Entry, frames: Optional[int]) -> Case:
+    """Build a model, with random weights.
+
+    Args:
+        entry (Entry): The model.
+        frames (int | None): Frames of a clip; the config's if not given.
+
+    Returns:
+        Case: The model; its MACs are not counted yet.
+    """
+    cfg = read_entry(entry, frames)
+    frames = frames_of(cfg)
+    model = MODELS.build(cfg.model)
+    length = frames * getattr(model.backbone, 'window', 1)
+    encoder = getattr(model.backbone, 'encoder', None)
+    size = 224 if encoder is None else encoder.arch.image_size
+    return Case(entry.name, model, 0, frames, (1, 1, 3, length, size, size),
+                entry.targets)
+
+
+def count_macs(entry: Entry, case: Case) -> int:
+    """Multiply-accumulates of one view, attention included.
+
+    Args:
+        entry (Entry): The model.
+        case (Case): The same, built.
+
+    Returns:
+        int: MACs.
+    """
+    cfg = read_entry(entry, case.frames)
+    return config_complexity(cfg, case.shape).total.all_macs
+
+
+def changes_process(entry: Entry) -> bool:
+    """Whether a model sets up the memory of its whole process.
+
+    The lean backward of a side network does; models beside it would be timed
+    as nobody runs them.
+
+    Args:
+        entry (Entry): The model.
+
+    Returns:
+        bool: Whether it needs a process of its own.
+    """
+    backbone = read_entry(entry, None).model.backbone
+    return backbone.type == 'SideCLIPViT' and backbone.get('with_cp', False)
+
+
+def child_command(option: str, entry: Entry) -> List[str]:
+    """Start this tool for one model.
+
+    Args:
+        option (str): What it shall do.
+        entry (Entry): The model.
+
+    Returns:
+        list[str]: A command, with the options that this process was given.
+    """
+    return [sys.executable, __file__, *sys.argv[1:], option,
+            json.dumps(asdict(entry))]
+
+
+#: Begins the lines that a worker answers with.
+ANSWER = 'answer: '
+
+
+class Worker:
+    """A process with one model, that runs a step when it is told to.
+
+    Args:
+        entry (Entry): The model.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        self.name = entry.name
+        self.process = subprocess.Popen(
+            child_command('--serve', entry), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True)
+        self.about = self.answer()
+
+    def answer(self) -> dict:
+        """Wait for an answer.
+
+        Returns:
+            dict: What the process says.
+
+        Raises:
+            ValueError: If it ended.
+        """
+        for line in self.process.stdout:
+            if line.startswith(ANSWER):
+                return json.loads(line[len(ANSWER):])
+        raise ValueError(
+            f'the process that runs {self.name} ended with '
+            f'{self.process.wait()}: see what it said above, and whether the '
+            'memory is enough')
+
+    def timed(self, mode: str, dtype: str) -> Tuple[float, Optional[int]]:
+        """Run a step once.
+
+        Args:
+            mode (str): ``'forward'`` or ``'train'``.
+            dtype (str): Key of ``DTYPES``.
+
+        Returns:
+            tuple[float, int | None]: As :func:`timed`.
+        """
+        self.process.stdin.write(f'{mode} {dtype}\n')
+        self.process.stdin.flush()
+        seconds, peak = self.answer()['timed']
+        return seconds, peak
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+def serve(entry: Entry, args: argparse.Namespace,
+          device: torch.device) -> None:
+    """Be the process of a :class:`Worker`, until its input ends.
+
+    Args:
+        entry (Entry): The model.
+        args (argparse.Namespace): Parsed options.
+        device (torch.device): Where to run.
+    """
+    def reply(**values: object) -> None:
+        print(ANSWER + json.dumps(values), flush=True)
+
+    case = build_case(entry, args.frames)
+    reply(macs=count_macs(entry, case), frames=case.frames, shape=case.shape)
+    wanted, step = '', None
+    for line in sys.stdin:
+        if line != wanted:
+            mode, dtype = line.split()
+            wanted = line
+            step = make_step(case, mode, DTYPES[dtype], args.batch, device)
+        reply(timed=timed(step, device))
+
+
+def build_cases(entries: Sequence[Entry],
+                frames: Optional[int]) -> List[Case]:
+    """Build the models to compare.
+
+    Args:
+        entries (Sequence[Entry]): The models, the baseline first.
+        frames (int | None): Frames of a clip; the config's if not given.
+
+    Returns:
+        list[Case]: In the same order.
+    """
     cases = []
-    for place, path in enumerate(paths, 1):
-        print(f'building {place}/{len(paths)}: {Path(path).stem}', flush=True)
-        cfg = load_config(path)
-        init_default_scope(cfg.get('default_scope', 'mmaction'))
-        frames = args.frames or cfg.model.backbone.num_frames
-        set_frames(cfg, frames)
-        cfg.model.pop('data_preprocessor', None)
-        model = MODELS.build(cfg.model)
-        size = model.backbone.encoder.arch.image_size
-        macs = config_complexity(
-            cfg, (1, 1, 3, frames, size, size)).total.all_macs
-        cases.append(Case(Path(path).stem, model, macs, frames, size))
-    if not args.configs:
-        frames, size = cases[0].frames, cases[0].size
-        print("building MMAction2's UniFormerV2", flush=True)
-        model = MODELS.build(stock_uniformerv2(args.arch, frames))
-        macs = count_complexity(
-            model, (1, 1, 3, frames, size, size)).total.all_macs
-        cases.append(Case('mmaction2 UniFormerV2', model, macs, frames, size))
+    for place, entry in enumerate(entries, 1):
+        print(f'building {place}/{len(entries)}: {entry.name}', flush=True)
+        if changes_process(entry):
+            worker = Worker(entry)
+            cases.append(Case(entry.name, None, **worker.about,
+                              targets=entry.targets, worker=worker))
+            continue
+        case = build_case(entry, frames)
+        case.macs = count_macs(entry, case)
+        cases.append(case)
     return cases
+
+
+def autocast(dtype: torch.dtype,
+             device: torch.device) -> AbstractContextManager:
+    """Run in a precision; below float32 by autocast.
+
+    Args:
+        dtype (torch.dtype): The precision.
+        device (torch.device): Where the model runs.
+
+    Returns:
+        AbstractContextManager: Around a forward pass.
+    """
+    return (nullcontext() if dtype is torch.float32 else
+            torch.autocast(device.type, dtype))
+
+
+class TrainStep:
+    """Forward, backward and AdamW on random clips.
+
+    Args:
+        case (Case): The model.
+        dtype (torch.dtype): Precision.
+        batch (int): Clips.
+        device (torch.device): Where to run.
+    """
+
+    def __init__(self, case: Case, dtype: torch.dtype, batch: int,
+                 device: torch.device) -> None:
+        self.model = case.model.to(device).train()
+        self.cast = autocast(dtype, device)
+        self.inputs = torch.randn(batch, *case.shape[1:], device=device)
+        self.samples = [
+            ActionDataSample().set_gt_label(i) for i in range(batch)]
+        self.trained = [
+            p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=1e-6)
+
+    def loss(self) -> Tensor:
+        """The loss with its graph.
+
+        Returns:
+            Tensor: A scalar.
+        """
+        with self.cast:
+            losses = self.model(self.inputs, self.samples, mode='loss')
+        return sum(v for k, v in losses.items() if 'loss' in k)
+
+    def __call__(self) -> None:
+        """Run a step."""
+        self.loss().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def saved_bytes(self) -> int:
+        """Bytes that autograd keeps, beside parameters and the input.
+
+        Returns:
+            int: Bytes.
+        """
+        return saved_bytes(self.loss, [
+            *self.model.parameters(), *self.model.buffers(), self.inputs])
+
+    def peak(self) -> Peak:
+        """What is live at the peak, after a first step.
+
+        Returns:
+            Peak: Bytes by kind.
+        """
+        state = [value for values in self.optimizer.state.values()
+                 for value in values.values() if isinstance(value, Tensor)]
+        frozen = [p for p in self.model.parameters() if not p.requires_grad]
+        known = {'frozen weights': frozen, 'trained weights': self.trained,
+                 'buffers': self.model.buffers(), 'AdamW': state,
+                 'clips': [self.inputs]}
+        return live_at_peak(self, known, self.trained)
 
 
 def make_step(case: Case, mode: str, dtype: torch.dtype, batch: int,
@@ -156,48 +571,32 @@ def make_step(case: Case, mode: str, dtype: torch.dtype, batch: int,
 
     Args:
         case (Case): The model.
-        mode (str): ``'forward'`` or ``'train'`` (forward, backward and an
-            optimiser step without state).
-        dtype (torch.dtype): Precision; below float32 by autocast.
+        mode (str): ``'forward'`` or ``'train'``.
+        dtype (torch.dtype): Precision.
         batch (int): Clips.
         device (torch.device): Where to run.
 
     Returns:
         Callable: Runs one step.
     """
-    shape = (batch, 1, 3, case.frames, case.size, case.size)
-    inputs = torch.randn(shape, device=device)
-    model = case.model.to(device).train(mode == 'train')
-    cast = nullcontext() if dtype is torch.float32 else torch.autocast(
-        device.type, dtype)
-    if mode == 'forward':
-        def forward() -> None:
-            with torch.no_grad(), cast:
-                feats, kwargs = model.extract_feat(inputs, test_mode=True)
-                model.cls_head(feats, **kwargs)
-        return forward
+    if mode == 'train':
+        return TrainStep(case, dtype, batch, device)
+    inputs = torch.randn(batch, *case.shape[1:], device=device)
+    model = case.model.to(device).eval()
 
-    samples = [ActionDataSample().set_gt_label(i) for i in range(batch)]
-    # Without momentum, so that all models fit beside each other.
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=1e-6)
-
-    def train() -> None:
-        with cast:
-            losses = model(inputs, samples, mode='loss')
-        loss = sum(v for k, v in losses.items() if 'loss' in k)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return train
+    def forward() -> None:
+        with torch.no_grad(), autocast(dtype, device):
+            feats, kwargs = model.extract_feat(inputs, test_mode=True)
+            model.cls_head(feats, **kwargs)
+    return forward
 
 
-def timed(step: Callable[[], None],
+def timed(step: Callable[[], object],
           device: torch.device) -> Tuple[float, Optional[int]]:
     """Run a step once.
 
     Args:
-        step (Callable): The step.
+        step (Callable[[], object]): The step.
         device (torch.device): Where it runs.
 
     Returns:
@@ -220,6 +619,175 @@ def timed(step: Callable[[], None],
 
 
 @dataclass
+class MemoryRow:
+    """Memory of one model in training.
+
+    Args:
+        dtype (str): Precision.
+        name (str): Model.
+        peak_mib (float): Peak: weights, gradients, optimiser, clips and all
+            that a step needs.
+        peak_ratio (float): That over the baseline's.
+        saved_mib (float): What autograd keeps for backward.
+        target (float | None): Highest ratio aimed at.
+        at_peak (Peak | None): What is live at the peak, if asked for.
+    """
+
+    dtype: str
+    name: str
+    peak_mib: float
+    peak_ratio: float
+    saved_mib: float
+    target: Optional[float] = None
+    at_peak: Optional[Peak] = None
+
+
+def load_libraries(device: torch.device) -> None:
+    """Make torch import what it imports in a first training step.
+
+    Args:
+        device (torch.device): Where models will run.
+    """
+    MODELS.get('Recognizer3D')
+    layer = nn.Linear(8, 8).to(device)
+    x = torch.randn(8, 8, device=device)
+    checkpoint(layer, x, use_reentrant=False).sum().backward()
+    torch.optim.AdamW(layer.parameters()).step()
+
+
+def peak_here(entry: Entry, args: argparse.Namespace,
+              device: torch.device) -> dict:
+    """Measure the memory of one model in this process.
+
+    Args:
+        entry (Entry): The model.
+        args (argparse.Namespace): Parsed options.
+        device (torch.device): Where to run.
+
+    Returns:
+        dict: Bytes ``peak`` and ``saved``, and ``at_peak`` if asked for.
+    """
+    load_libraries(device)
+    growth = ResidentGrowth() if device.type == 'cpu' else None
+
+    def peak() -> int:
+        return (torch.cuda.max_memory_allocated(device) if growth is None
+                else growth.peak())
+
+    step = TrainStep(build_case(entry, args.frames), DTYPES[args.dtypes[0]],
+                     args.batch, device)
+    last = 0
+    for _ in range(MAX_STEPS):
+        step()
+        if peak() < 1.01 * last:
+            break
+        last = peak()
+    found = dict(peak=peak(), saved=step.saved_bytes(), at_peak=None)
+    if args.explain:
+        found['at_peak'] = asdict(step.peak())
+    return found
+
+
+def measure_memory(entries: Sequence[Entry], dtype: str,
+                   args: argparse.Namespace) -> List[MemoryRow]:
+    """Measure the memory of every model, each in a process of its own.
+
+    Args:
+        entries (Sequence[Entry]): The models, the baseline first.
+        dtype (str): Key of ``DTYPES``.
+        args (argparse.Namespace): Parsed options.
+
+    Returns:
+        list[MemoryRow]: One row a model.
+
+    Raises:
+        ValueError: If such a process fails.
+    """
+    found = []
+    for place, entry in enumerate(entries, 1):
+        print(f'memory, {dtype}, batch {args.batch}: {place}/{len(entries)} '
+              f'{entry.name}', flush=True)
+        child = subprocess.run(
+            [*child_command('--peak-of', entry), '--dtypes', dtype],
+            capture_output=True, text=True)
+        if child.returncode:
+            said = child.stderr.strip().splitlines() or ['nothing']
+            raise ValueError(
+                f'the process that measures {entry.name} ended with '
+                f'{child.returncode} and said {said[-1]!r}: see whether the '
+                'memory is enough, or lower --batch')
+        found.append(json.loads(child.stdout.splitlines()[-1]))
+    return [
+        MemoryRow(dtype, entry.name, one['peak'] / 2**20,
+                  one['peak'] / found[0]['peak'], one['saved'] / 2**20,
+                  entry.targets.get('peak') if dtype == 'fp32' else None,
+                  one['at_peak'] and Peak(**one['at_peak']))
+        for entry, one in zip(entries, found, strict=True)]
+
+
+def format_memory(rows: Sequence[MemoryRow]) -> str:
+    """A table of the memory in one precision.
+
+    Args:
+        rows (Sequence[MemoryRow]): The measurements.
+
+    Returns:
+        str: Lines of text.
+    """
+    width = max(len(row.name) for row in rows)
+    lines = [f'{"model":{width}}  peak MiB  x peak  saved MiB']
+    for row in rows:
+        lines.append(
+            f'{row.name:{width}}  {row.peak_mib:8.0f}  {row.peak_ratio:6.3f}'
+            f'  {row.saved_mib:9.1f}'
+            + format_target(row.peak_ratio, row.target))
+    for row in rows:
+        if row.at_peak is not None:
+            lines += ['', *format_peak(row.name, row.at_peak)]
+    return '\n'.join(lines)
+
+
+def format_target(ratio: float, target: Optional[float]) -> str:
+    """Say whether a target is met.
+
+    Args:
+        ratio (float): What was measured.
+        target (float | None): Highest ratio aimed at.
+
+    Returns:
+        str: The end of a line; empty without a target.
+    """
+    if target is None:
+        return ''
+    met = 'met' if ratio <= target else 'missed'
+    return f'  (target {target:.2f}: {met})'
+
+
+def format_peak(name: str, peak: Peak, number: int = 6) -> List[str]:
+    """Say what is live at the peak of a step.
+
+    Args:
+        name (str): Model.
+        peak (Peak): What was counted.
+        number (int): Working tensors to list.
+
+    Returns:
+        list[str]: Lines of text.
+    """
+    def line(size: int, what: str) -> str:
+        return f'  {size / 2**20:8.1f}  {what}'
+
+    lines = [f'{name}: {peak.total / 2**20:.0f} MiB in tensors at the peak, '
+             f'with the result of {peak.moment}']
+    for kind, size in peak.kinds.items():
+        lines.append(line(size, kind))
+        if kind == 'working':
+            lines += [line(part, f'  {source}')
+                      for source, part in peak.working[:number]]
+    return lines
+
+
+@dataclass
 class Row:
     """One measurement.
 
@@ -232,7 +800,9 @@ class Row:
         spread (float): Half the distance of the quartiles, in seconds.
         time_ratio (float): Seconds over those of the baseline.
         mac_ratio (float): MACs over those of the baseline.
-        peak_mib (float | None): Peak memory of a step on a GPU.
+        peak_mib (float | None): Peak memory of a step on a GPU, above what
+            lies there already.
+        target (float | None): Highest ``time_ratio`` aimed at.
     """
 
     mode: str
@@ -244,6 +814,7 @@ class Row:
     time_ratio: float
     mac_ratio: float
     peak_mib: Optional[float]
+    target: Optional[float] = None
 
 
 def measure(cases: Sequence[Case], mode: str, dtype: str, batch: int,
@@ -262,7 +833,9 @@ def measure(cases: Sequence[Case], mode: str, dtype: str, batch: int,
     Returns:
         list[Row]: One row a model.
     """
-    steps = [make_step(c, mode, DTYPES[dtype], batch, device) for c in cases]
+    steps = [partial(case.worker.timed, mode, dtype) if case.worker else
+             partial(timed, make_step(case, mode, DTYPES[dtype], batch,
+                                      device), device) for case in cases]
     what = f'{mode}, {dtype}, batch {batch} on {device}'
     for case, step in zip(cases, steps, strict=True):
         for number in range(1, warmup + 1):
@@ -274,7 +847,7 @@ def measure(cases: Sequence[Case], mode: str, dtype: str, batch: int,
     print(what)
     for _ in track_iter_progress(list(range(repeats))):
         for i, step in enumerate(steps):
-            seconds, peak = timed(step, device)
+            seconds, peak = step()
             times[i].append(seconds)
             if peak is not None:
                 peaks[i] = max(peaks.get(i, 0), peak)
@@ -287,7 +860,9 @@ def measure(cases: Sequence[Case], mode: str, dtype: str, batch: int,
         rows.append(Row(
             mode, dtype, case.name, case.macs / 1e9, median, (high - low) / 2,
             median / base, case.macs / cases[0].macs,
-            peaks[i] / 2**20 if i in peaks else None))
+            peaks[i] / 2**20 if i in peaks else None,
+            case.targets.get('time')
+            if (mode, dtype) == ('train', 'fp32') else None))
     return rows
 
 
@@ -309,7 +884,7 @@ def format_rows(rows: Sequence[Row]) -> str:
             f'{row.name:{width}}  {row.gmacs:5.0f}  {row.seconds * 1e3:8.1f} '
             f'({row.spread * 1e3:5.1f})  {row.time_ratio:6.3f}  '
             f'{row.mac_ratio:6.3f}  {row.time_ratio / row.mac_ratio:9.3f}  '
-            f'{peak:>8}')
+            f'{peak:>8}' + format_target(row.time_ratio, row.target))
     return '\n'.join(lines)
 
 
@@ -331,35 +906,42 @@ def environment(device: torch.device) -> dict:
         date=date.today().isoformat())
 
 
-def draw(rows: Sequence[Row], path: Path, title: str) -> None:
-    """Draw time beside MACs, relative to the baseline.
+def draw(rows: Sequence[Row], memory: Sequence[MemoryRow], path: Path,
+         title: str) -> None:
+    """Draw time beside MACs, and memory, relative to the baseline.
 
     Args:
-        rows (Sequence[Row]): All measurements.
+        rows (Sequence[Row]): All measurements of time.
+        memory (Sequence[MemoryRow]): All measurements of memory.
         path (Path): PNG to write.
         title (str): Title of the picture.
     """
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
-    groups = list(dict.fromkeys((row.mode, row.dtype) for row in rows))
+    panels: Dict[str, List[Tuple[str, float, Optional[float]]]] = {}
+    for row in rows:
+        panels.setdefault(f'{row.mode}, {row.dtype}', []).append(
+            (row.name, row.time_ratio, row.mac_ratio))
+    for one in memory:
+        panels.setdefault(f'peak memory, {one.dtype}', []).append(
+            (one.name, one.peak_ratio, None))
     figure, axes = plt.subplots(
-        1, len(groups), figsize=(1 + 4.2 * len(groups), 4), squeeze=False,
+        1, len(panels), figsize=(1 + 4.2 * len(panels), 4), squeeze=False,
         sharey=True)
-    for axis, group in zip(axes[0], groups, strict=True):
-        found = [row for row in rows if (row.mode, row.dtype) == group]
-        names = [row.name for row in found]
-        axis.barh(names, [row.time_ratio for row in found], color='#4c78a8',
-                  label='time')
-        axis.scatter([row.mac_ratio for row in found], names, color='black',
-                     marker='|', s=260, label='MACs', zorder=3)
-        for row in found:
-            axis.text(0.02, row.name, f'{row.time_ratio:.2f}', va='center',
+    for axis, (name, bars) in zip(axes[0], panels.items(), strict=True):
+        names, ratios, macs = zip(*bars, strict=True)
+        axis.barh(names, ratios, color='#4c78a8')
+        if macs[0] is not None:
+            axis.scatter(macs, names, color='black', marker='|', s=260,
+                         label='MACs', zorder=3)
+            axis.legend(loc='lower right')
+        for label, ratio in zip(names, ratios, strict=True):
+            axis.text(0.02, label, f'{ratio:.2f}', va='center',
                       color='white')
-        axis.set_title(', '.join(group))
+        axis.set_title(name)
         axis.set_xlabel('relative to the first model')
-        axis.invert_yaxis() if axis is axes[0][0] else None
-    axes[0][-1].legend(loc='lower right')
+    axes[0][0].invert_yaxis()
     figure.suptitle(title)
     figure.tight_layout()
     partial = path.with_suffix('.part.png')
@@ -368,35 +950,82 @@ def draw(rows: Sequence[Row], path: Path, title: str) -> None:
     os.replace(partial, path)
 
 
+def leave_out(entries: Sequence[Entry],
+              device: torch.device) -> List[Entry]:
+    """Drop what a processor without bfloat16 only slows down.
+
+    Args:
+        entries (Sequence[Entry]): The models.
+        device (torch.device): Where to run.
+
+    Returns:
+        list[Entry]: Those to measure.
+    """
+    if not any(entry.needs_bf16 for entry in entries):
+        return list(entries)
+    cost = bf16_cost(device)
+    if cost < 1:
+        return list(entries)
+    for entry in entries:
+        if entry.needs_bf16:
+            print(f'left out {entry.name}: a bfloat16 product takes {cost:.1f}'
+                  ' times as long as a float32 one on this processor')
+    return [entry for entry in entries if not entry.needs_bf16]
+
+
 def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
     if args.repeats < 2:
         raise ValueError(f'--repeats {args.repeats} gives no median: use at '
                          'least 2')
+    entries = choose(args)
+    if args.explain and 'memory' not in args.modes:
+        raise ValueError('--explain tells what the mode memory finds: add '
+                         'memory to --modes')
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device(
         args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     torch.manual_seed(0)
-    cases = build_cases(args)
+    if args.peak_of is not None:
+        entry = Entry(**json.loads(args.peak_of))
+        print(json.dumps(peak_here(entry, args, device)))
+        return
+    if args.serve is not None:
+        serve(Entry(**json.loads(args.serve)), args, device)
+        return
+    entries = leave_out(entries, device)
     where = environment(device)
-    rows = []
-    for mode in args.modes:
+    # First, while this process holds no model.
+    memory: List[MemoryRow] = []
+    for dtype in args.dtypes if 'memory' in args.modes else ():
+        measured = measure_memory(entries, dtype, args)
+        print(format_memory(measured), '\n')
+        memory += measured
+    modes = [mode for mode in args.modes if mode != 'memory']
+    cases = build_cases(entries, args.frames) if modes else []
+    rows: List[Row] = []
+    for mode in modes:
         for dtype in args.dtypes:
             found = measure(cases, mode, dtype, args.batch, device,
                             args.repeats, args.warmup)
             print(format_rows(found), '\n')
             rows += found
+    for case in cases:
+        if case.worker is not None:
+            case.worker.close()
+    frames = frames_of(read_entry(entries[0], args.frames))
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix('.json.part')
     partial.write_text(json.dumps(
-        dict(environment=where, batch=args.batch, frames=cases[0].frames,
-             rows=[asdict(row) for row in rows]), indent=2) + '\n')
+        dict(environment=where, batch=args.batch, frames=frames,
+             rows=[asdict(row) for row in rows],
+             memory=[asdict(row) for row in memory]), indent=2) + '\n')
     os.replace(partial, out.with_suffix('.json'))
     title = (f'{where["device"]}, torch {where["torch"]}, {args.batch} x '
-             f'{cases[0].frames} frames, {where["date"]}')
-    draw(rows, out.with_suffix('.png'), title)
+             f'{frames} frames, {where["date"]}')
+    draw(rows, memory, out.with_suffix('.png'), title)
     print(f'wrote {out.with_suffix(".json")} and {out.with_suffix(".png")}')
 
 

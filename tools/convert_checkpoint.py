@@ -200,6 +200,9 @@ def check_out(out: Path) -> None:
 def main(args: argparse.Namespace) -> None:
     """Convert and write."""
     check_out(args.out)
+    if 'num_frames' in args.override:
+        raise ValueError('num_frames in --override is not looked for: give '
+                         f'--num-frames {args.override["num_frames"]}')
     model, state_dict = load_official(
         args.method, args.checkpoint, num_frames=args.num_frames,
         **zero_shot_options(args.method, args.dataset, args.override))

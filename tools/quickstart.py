@@ -478,10 +478,15 @@ def time_steps(models: Sequence[str], repeats: int = 9) -> Dict[str, float]:
     return {name: float(np.median(taken)) for name, taken in seconds.items()}
 
 
-def prepare_folder(work: Path, method: Method, fresh: bool) -> None:
-    """Make the work folder; with ``fresh``, remove what will be made."""
+def prepare_folder(work: Path, fresh: bool) -> None:
+    """Make the work folder; with ``fresh``, empty what is ours in it.
+
+    Models of other methods go too: they rest on the weights that are removed.
+    """
     if fresh:
-        for name in ('data', 'clip', *method.models.values()):
+        models = [model for method in METHODS.values()
+                  for model in method.models.values()]
+        for name in ('data', 'clip', *models):
             shutil.rmtree(work / name, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
 
@@ -494,7 +499,7 @@ def main(args: argparse.Namespace) -> int:
     epochs = budget.training.epochs
     work = Path(args.work_dir).resolve()
     os.environ[WORK_VARIABLE] = str(work)
-    prepare_folder(work, method, args.fresh)
+    prepare_folder(work, args.fresh)
     classes = synthetic.CLASSES
     reverse = synthetic.reverse_labels()
     pairs = synthetic.motion_pairs()

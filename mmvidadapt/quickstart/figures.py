@@ -127,6 +127,12 @@ def _row_name(figure: Figure, cell: SubplotSpec, text: str) -> None:
     axes.text(1, .5, text, ha='right', va='center', fontsize=11)
 
 
+def _add_scale(figure: Figure, image: AxesImage, label: str) -> None:
+    bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
+                          aspect=40)
+    bar.set_label(label)
+
+
 def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
                  grid: Tuple[int, int], title: str, path: Path) -> None:
     """Frames, weights and aggregated frames of every InTI (the paper's
@@ -161,7 +167,7 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
         axes = figure.add_subplot(table[0, 1 + t])
         _tile(axes, pictures[t])
         axes.set_title(f'{t + 1}', fontsize=10)
-    image = None
+    images = []
     weight_axes = []
     for stage, found in enumerate(weights):
         maps = _weight_map(found, grid, size)
@@ -171,7 +177,7 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
         for t, values in enumerate(maps):
             axes = figure.add_subplot(
                 table[1 + 2 * stage, 1 + t * width:1 + (t + 1) * width])
-            image = _heat_map(axes, pictures[t], values, 'RdBu_r')
+            images.append(_heat_map(axes, pictures[t], values, 'RdBu_r'))
             axes.set_xlabel(f'mean {values.mean():.2f}', fontsize=9)
             weight_axes.append(axes)
         mixed = maps[..., None] * pictures
@@ -185,10 +191,8 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
             _tile(axes, picture)
             axes.set_xlabel(f'frames {t * width + 1} to {(t + 1) * width}',
                             fontsize=9)
-    bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
-                          aspect=40)
-    bar.set_label('weight in the pair: 0.5 is the plain mean, 1 takes this '
-                  'frame alone')
+    _add_scale(figure, images[-1], 'weight in the pair: 0.5 is the plain '
+               'mean, 1 takes this frame alone')
     save_figure(figure, path)
 
 
@@ -243,17 +247,15 @@ def draw_activations(frames: np.ndarray, norms: Dict[str, np.ndarray],
         axes = figure.add_subplot(table[0, 1 + t])
         _tile(axes, frame)
         axes.set_title(f'{t + 1}', fontsize=10)
-    image = None
+    images = []
     for row, (name, values) in enumerate(norms.items(), start=1):
         _row_name(figure, table[row, 0], name)
         scaled = (values - values.min()) / np.ptp(values)
         for t, frame in enumerate(frames):
             axes = figure.add_subplot(table[row, 1 + t])
-            image = _heat_map(axes, frame / 255, scaled[t], 'inferno')
-    bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
-                          aspect=40)
-    bar.set_label('size (L2 norm) of each token:\n0 is the smallest of the '
-                  'row, 1 the largest')
+            images.append(_heat_map(axes, frame / 255, scaled[t], 'inferno'))
+    _add_scale(figure, images[-1], 'size (L2 norm) of each token:\n0 is the '
+               'smallest of the row, 1 the largest')
     save_figure(figure, path)
 
 

@@ -266,9 +266,10 @@ def test_mmactions_repeated_augmentation_takes_it_for_the_sampler(
         assert (steps[5:9] > 0).all()
 
 
-@pytest.mark.parametrize('window', [0, -1, 2, 4])
+@pytest.mark.parametrize('window', [0, -1, 2, 4, 5., '5'])
 def test_an_even_or_empty_window_is_refused(window):
-    with pytest.raises(ValueError, match=f'window is {window}: give an odd'):
+    with pytest.raises(ValueError,
+                       match=f'window is {window!r}: give an odd'):
         LocalWindow(window)
 
 

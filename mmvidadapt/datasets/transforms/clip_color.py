@@ -6,6 +6,7 @@ saturates, and which is fast on bytes.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from mmcv.transforms import BaseTransform
 
 __all__ = ['ClipColorJitter', 'ClipGrayscale']
 
-Frames = list[np.ndarray] | np.ndarray
+Frames: TypeAlias = list[np.ndarray] | np.ndarray
 
 
 def map_frames(function: Callable[[np.ndarray], np.ndarray],

@@ -47,9 +47,9 @@ class LocalWindow(BaseTransform):
                  window: int = 5,
                  ends: str = 'clamp',
                  sampler: dict | None = None) -> None:
-        if window < 1 or window % 2 == 0:
+        if not isinstance(window, int) or window < 1 or window % 2 == 0:
             raise ValueError(
-                f'window is {window}: give an odd number of frames, such as '
+                f'window is {window!r}: give an odd number of frames, such as '
                 '3 or 5, so that one is in the middle.')
         if ends not in self.ENDS:
             raise ValueError(f'ends is {ends!r}: choose one of '

@@ -7,11 +7,11 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ..clip.block import Recompute
+from ..clip.block import recompute
 from ..clip.layout import TokenLayout
 from ..clip.vision_encoder import CLIPVisionEncoder
+from ..freed_memory import return_freed_memory
 from ..side import DifferenceGate, SideBlock, SideStem, Tap, TemporalBranch
 from ..side.temporal import DIFFERENCES
 from ..strict_loading import PartialLoadError, refuse_partial_load
@@ -77,7 +77,9 @@ class SideCLIPViT(BaseModule):
         encoder_dtype (str | None): Run CLIP in ``'bfloat16'`` or
             ``'float16'``; its weights stay as they are.
         with_cp (bool): Keep only the input of each side block and compute
-            the rest again in backward; running statistics move once.
+            the rest again in backward; running statistics move once. Freed
+            memory of the CPU goes back to the system, see
+            :func:`~mmvidadapt.models.freed_memory.return_freed_memory`.
         check_num_frames (bool): Refuse a checkpoint that was trained with
             another ``num_frames``; switch it off to fine-tune one.
         init_cfg (dict | None): mmengine's initialisation config.
@@ -113,10 +115,13 @@ class SideCLIPViT(BaseModule):
         values = _with_preset(
             preset, window=window, alpha=alpha, beta=beta,
             stem_padding=stem_padding, td_layers=td_layers)
+        _check_counts(num_frames=num_frames, side_dims=side_dims,
+                      num_heads=num_heads)
         self.encoder = CLIPVisionEncoder(**_frozen_encoder(encoder))
         arch = self.encoder.arch
         layers = _td_layers(values['td_layers'], arch.num_layers)
-        num_heads = num_heads or max(side_dims // 64, 1)
+        if num_heads is None:
+            num_heads = max(side_dims // 64, 1)
         _check_sizes(side_dims, num_heads, values['window'], kernel_size,
                      values['stem_padding'], arch.patch_size)
         if values['window'] == 1 and alpha is not None:
@@ -125,6 +130,15 @@ class SideCLIPViT(BaseModule):
         if difference not in DIFFERENCES:
             raise ValueError(f'unknown difference {difference!r}: use '
                              f'{", ".join(DIFFERENCES)}')
+        if difference == 'direct' and kernel_size != 3:
+            raise ValueError(
+                f'kernel_size={kernel_size} is of a pool or a convolution, '
+                "and difference='direct' has none: remove kernel_size")
+        if not layers and (difference, kernel_size) != ('pool', 3):
+            raise ValueError(
+                f'difference={difference!r} with kernel_size={kernel_size} '
+                'is of the TD-Adapter, and no layer has one: remove it, or '
+                'set td_layers')
         if encoder_dtype is not None and encoder_dtype not in _DTYPES:
             raise ValueError(f'unknown encoder_dtype {encoder_dtype!r}: use '
                              f'{" or ".join(_DTYPES)}, or leave it out')
@@ -132,6 +146,8 @@ class SideCLIPViT(BaseModule):
         self.window = values['window']
         self.encoder_dtype = encoder_dtype
         self.with_cp = with_cp
+        if with_cp:
+            return_freed_memory()
         self.check_num_frames = check_num_frames
 
         self.stem = SideStem(
@@ -262,9 +278,7 @@ class _SideRun:
     def _run(self, module: nn.Module, function: Any, *args: Any) -> Tensor:
         if not self.recompute:
             return function(*args)
-        contexts = nullcontext(), Recompute([module])
-        return checkpoint(function, *args, use_reentrant=False,
-                          context_fn=lambda: contexts)
+        return recompute(function, args, [module])
 
 
 def _with_preset(preset: str, **given: Any) -> Dict[str, Any]:
@@ -293,13 +307,20 @@ def _frozen_encoder(encoder: dict) -> dict:
 def _td_layers(layers: str | Sequence[int], num_layers: int) -> List[int]:
     if layers == 'all':
         return list(range(num_layers))
-    if isinstance(layers, str) or not all(
+    if isinstance(layers, (list, tuple)) and all(
             isinstance(layer, int) and 0 <= layer < num_layers
             for layer in layers):
-        raise ValueError(
-            f"td_layers={layers!r} is neither 'all' nor a list of side blocks "
-            f'from 0 to {num_layers - 1}: use 0-based indices')
-    return list(layers)
+        return list(layers)
+    raise ValueError(
+        f"td_layers={layers!r} is neither 'all' nor a list of side blocks "
+        f'from 0 to {num_layers - 1}: use 0-based indices')
+
+
+def _check_counts(**counts: Any) -> None:
+    for name, value in counts.items():
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ValueError(f'{name}={value!r} is no count: give a whole '
+                             'number of at least 1')
 
 
 def _check_sizes(side_dims: int, num_heads: int, window: int,
@@ -317,7 +338,7 @@ def _check_sizes(side_dims: int, num_heads: int, window: int,
             raise ValueError(
                 f'{name}={value!r} has no frame in its middle: choose an odd '
                 'number such as 3 or 5')
-    if not 0 <= padding < patch_size / 2:
+    if not isinstance(padding, int) or not 0 <= padding < patch_size / 2:
         raise ValueError(
             f'stem_padding={padding} is not between 0 and half a patch of '
             f'{patch_size} pixels: use 1 (TDS-CLIP) or 0 (Side4Video)')

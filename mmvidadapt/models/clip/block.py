@@ -7,7 +7,7 @@ weights, so these load with ``strict=True``.
 
 from contextlib import nullcontext
 from itertools import chain
-from typing import Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -194,7 +194,7 @@ class ResidualAttentionBlock(nn.Module):
         return x, layout
 
 
-class Recompute:
+class _Recompute:
     """Context of a second pass: do not count its batch twice.
 
     The first pass has moved the running statistics of batch norms already; a
@@ -222,6 +222,25 @@ class Recompute:
                 self.norms, self.before, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked.copy_(count)
+
+
+@torch.compiler.disable  # its tracer knows no context of a second pass
+def recompute(function: Callable[..., Any], args: Sequence[Any],
+              modules: Iterable[nn.Module]) -> Any:
+    """Call a function whose inner values are computed again in backward.
+
+    Args:
+        function (Callable[..., Any]): What to call.
+        args (Sequence[Any]): Its arguments.
+        modules (Iterable[nn.Module]): Modules in it with batch norms, whose
+            running statistics move once.
+
+    Returns:
+        Any: Its result.
+    """
+    contexts = nullcontext(), _Recompute(modules)
+    return checkpoint(function, *args, use_reentrant=False,
+                      context_fn=lambda: contexts)
 
 
 #: Variants of a compiled block: train, eval, recomputed, a last short batch,
@@ -327,11 +346,9 @@ class Transformer(BaseModule):
             quiet = torch.no_grad() if index < first_grad else nullcontext()
             with quiet:
                 if self.with_cp and torch.is_grad_enabled():
-                    contexts = nullcontext(), Recompute(
+                    x, layout = recompute(
+                        block, (x, layout, adapters),
                         chain.from_iterable(adapters.values()))
-                    x, layout = checkpoint(
-                        block, x, layout, adapters, use_reentrant=False,
-                        context_fn=lambda c=contexts: c)
                 else:
                     x, layout = block(x, layout, adapters)
             for reader in adapters.get('reader', ()):

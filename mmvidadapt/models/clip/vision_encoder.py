@@ -137,8 +137,10 @@ class CLIPVisionEncoder(BaseModule):
         x = x.flatten(2).transpose(1, 2)  # (B*T, N, D)
         cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         x = torch.cat([cls, x], dim=1) + self.positional_embedding
-        # Under autocast the residual stream stays in float32 on any device.
-        return self.ln_pre(x.float()), (grid[0], grid[1])
+        # Under autocast the residual stream stays in the precision of the
+        # weights, on any device.
+        return (self.ln_pre(x.to(self.ln_pre.weight.dtype)),
+                (grid[0], grid[1]))
 
     def forward(self, frames: Tensor, num_frames: int,
                 stacks: Sequence[nn.Module] = ()) -> EncoderOutput:

@@ -112,7 +112,7 @@ def convert_published(
     sizes = _sizes(state_dict)
     if stem_padding is None:
         stem_padding = 1 if method == 'tds_clip' else 0
-    if alpha is None and method == 'tds_clip':
+    if alpha is None and sizes.window > 1:
         alpha = 0.5
     config = _config(
         sizes, num_frames, heads_of('num_heads', num_heads, sizes.embed_dims),

@@ -10,9 +10,13 @@ from mmaction.structures import ActionDataSample
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
-from mmvidadapt.models.backbones import PRESETS, SideCLIPViT
+from mmvidadapt.apis.memory import saved_bytes
+from mmvidadapt.models.backbones import (
+    PRESETS,
+    SideCLIPViT,
+    side_clip_vit,
+)
 from mmvidadapt.models.clip import TokenLayout
 from mmvidadapt.models.side import (
     DifferenceGate,
@@ -294,39 +298,17 @@ def graph_parameters(loss: Tensor) -> set:
     return found
 
 
-def saved_bytes(model: SideCLIPViT, x: Tensor) -> int:
-    """Bytes that autograd keeps, each storage once, without parameters."""
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    own.add(x.untyped_storage().data_ptr())
-    kept = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = loss_of(model, x)
-        total = sum(storage.nbytes() for storage in kept.values())
-    loss.backward()
-    return total
+def kept_bytes(model: SideCLIPViT, x: Tensor) -> int:
+    """Bytes that autograd keeps beside parameters, buffers and the clip."""
+    return saved_bytes(lambda: loss_of(model, x),
+                       [*model.state_dict(keep_vars=True).values(), x])
 
 
 def test_encoder_saves_nothing_for_backward() -> None:
-    model = side().train()
-    count = 0
-
-    def keep(tensor: Tensor) -> Tensor:
-        nonlocal count
-        count += 1
-        return tensor
-
+    encoder = side().train().encoder
     frames = torch.randn(T, 3, 24, 24)
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        out = model.encoder(frames, T)
-    assert count == 0
-    assert not out.tokens.requires_grad
+    assert saved_bytes(lambda: encoder(frames, T)) == 0
+    assert not encoder(frames, T).tokens.requires_grad
 
 
 def test_no_gradient_path_enters_the_encoder() -> None:
@@ -401,14 +383,24 @@ def test_lean_backward_has_equal_gradients_and_statistics() -> None:
 
 def test_lean_backward_saves_a_fraction() -> None:
     plain, lean = side().train(), side(with_cp=True).train()
-    assert saved_bytes(lean, clip()) < 0.4 * saved_bytes(plain, clip())
+    assert kept_bytes(lean, clip()) < 0.4 * kept_bytes(plain, clip())
+
+
+def test_lean_backward_alone_returns_freed_memory(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(side_clip_vit, 'return_freed_memory',
+                        lambda: asked.append(True))
+    side()
+    assert not asked
+    side(with_cp=True)
+    assert asked
 
 
 def test_lean_backward_keeps_tap_and_input_of_each_block() -> None:
     model = side(with_cp=True).train()
     block = B * T * (48 * (1 + N) + D * N) * 4
     head = B * T * N * D * 4  # post_norm's input, and the first block's
-    assert saved_bytes(model, clip()) == pytest.approx(
+    assert kept_bytes(model, clip()) == pytest.approx(
         3 * block + head, rel=0.1)
 
 
@@ -450,6 +442,33 @@ def test_side_network_trains_under_autocast() -> None:
     y.float().square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters()
                if p.requires_grad)
+
+
+@pytest.mark.parametrize('autocast', [False, True])
+def test_lean_backward_is_compiled_around(autocast) -> None:
+    torch._dynamo.reset()
+    plain, lean = side().train(), side(with_cp=True).train()
+    compiled = torch.compile(lean, backend='aot_eager')
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        for net in (plain, compiled):
+            net(clip()).float().square().sum().backward()
+    for (name, p), q in zip(plain.named_parameters(), lean.parameters(),
+                            strict=True):
+        if p.requires_grad:
+            torch.testing.assert_close(q.grad, p.grad, msg=name)
+    for p, q in zip(plain.buffers(), lean.buffers(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+def test_a_converted_model_computes_in_its_precision(dtype) -> None:
+    model = side().eval()
+    with torch.no_grad():
+        expected = model(clip())
+        y = model.to(dtype)(clip().to(dtype))
+    assert y.dtype == dtype
+    atol = 0.1 * expected.std().item() if dtype == torch.bfloat16 else 1e-4
+    torch.testing.assert_close(y.float(), expected, rtol=0, atol=atol)
 
 
 def test_batch_norms_are_found_by_sync_bn() -> None:
@@ -508,6 +527,17 @@ def test_window_around_single_frames_is_refused_without_motion() -> None:
     (dict(encoder_dtype='int8'), "unknown encoder_dtype 'int8'"),
     (dict(stem_padding=4), 'stem_padding=4 is not between 0 and half a patch'
      ' of 8'),
+    (dict(stem_padding=1.), 'stem_padding=1.0 is not between'),
+    (dict(td_layers=1), "td_layers=1 is neither 'all' nor a list"),
+    (dict(num_frames=0), 'num_frames=0 is no count: give a whole number'),
+    (dict(num_frames='8'), "num_frames='8' is no count"),
+    (dict(num_heads=0), 'num_heads=0 is no count'),
+    (dict(side_dims=-32), 'side_dims=-32 is no count'),
+    (dict(difference='direct', kernel_size=5), "kernel_size=5 is of a pool "
+     "or a convolution, and difference='direct' has none: remove"),
+    (dict(difference='conv', td_layers=[]), "difference='conv' with "
+     'kernel_size=3 is of the TD-Adapter, and no layer has one: remove it'),
+    (dict(kernel_size=5, preset='side4video'), 'kernel_size=5 is of the TD-'),
     (dict(window=1, alpha=0.5), 'alpha=0.5 weighs frame differences, and '
      'window=1 has none'),
     (dict(encoder=dict(type='CLIPViT', arch=ARCH, act='gelu')),
