@@ -68,14 +68,19 @@ def run_here(script: Path, *args: str) -> Finished:
         command.append('--cfg-options')
     # Runs of one second would otherwise share a logger.
     command.append(f'experiment_name=run_{os.getpid()}_{next(_number)}')
+    # Formatting the config takes longer than these runs.
+    with mock.patch.object(Config, 'pretty_text', ''):
+        return _run(script, command)
+
+
+def _run(script: Path, command: list[str]) -> Finished:
+    """Run a script in this process, with its command line."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     scope = DefaultScope.get_current_instance()
     with mock.patch.object(sys, 'argv', command), \
-            mock.patch.object(sys, 'path', sys.path[:]), \
+            mock.patch.object(sys, 'path', [str(script.parent), *sys.path]), \
             mock.patch.dict(os.environ), \
-            mock.patch.object(Config, 'pretty_text', ''), \
             redirect_stdout(out), redirect_stderr(err):
-        # Formatting the config takes longer than these runs.
         try:
             runpy.run_path(str(script), run_name='__main__')
         except SystemExit as stop:
@@ -97,6 +102,20 @@ def tool(name: str, *args: str) -> Finished:
         Finished: Exit status and output.
     """
     return run_here(ROOT / 'tools' / name, *args)
+
+
+def plain_tool(name: str, *args: object) -> Finished:
+    """Run one of ``tools/`` that trains and tests nothing, in this process.
+
+    Args:
+        name (str): Its file name.
+        *args (object): Its command line.
+
+    Returns:
+        Finished: Exit status and output.
+    """
+    script = ROOT / 'tools' / name
+    return _run(script, [str(script), *map(str, args)])
 
 
 def write_videos(folder: Path, number: int = 6) -> Path:

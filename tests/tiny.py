@@ -8,6 +8,33 @@ from tests.conftest import ROOT
 
 #: Side of a frame of a tiny model, in pixels.
 SIZE = 32
+#: Channels of its joint image-text space.
+JOINT = 24
+
+
+def splits(cfg: Config) -> list[str]:
+    """What a config reads: all three splits, or the test split alone.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        list[str]: Of ``'train'``, ``'val'`` and ``'test'``.
+    """
+    return [split for split in ('train', 'val', 'test')
+            if f'{split}_dataloader' in cfg]
+
+
+def files(loader: Config) -> Config:
+    """The data set that reads files, which may be repeated.
+
+    Args:
+        loader (Config): Config of a data loader.
+
+    Returns:
+        Config: Config of the data set.
+    """
+    return loader.dataset.get('dataset', loader.dataset)
 
 
 def shrink_model(cfg: Config, width: int = 48) -> None:
@@ -15,20 +42,32 @@ def shrink_model(cfg: Config, width: int = 48) -> None:
 
     Args:
         cfg (Config): A config whose backbone is a ``CLIPViT``, or a
-            ``SideCLIPViT``, which keeps a quarter of its side channels.
+            ``SideCLIPViT``, which keeps a quarter of its side channels. A
+            ``TextHead`` gets a tiny text tower of random weights, which is
+            not cached, and one template.
         width (int): Token channels of the encoder.
     """
     backbone = cfg.model.backbone
     encoder = backbone.encoder
     encoder['arch'] = dict(
         embed_dims=width, num_heads=2, patch_size=16, image_size=SIZE,
-        output_dims=24,
+        output_dims=JOINT,
         num_layers=24 if encoder['arch'] == 'ViT-L-14' else 12)
     encoder['weights'] = None
     if 'side_dims' in backbone:
         backbone.side_dims //= 4
         width = backbone.side_dims
-    cfg.model.cls_head.in_channels = width
+    if encoder.get('project'):
+        width = JOINT
+    head = cfg.model.cls_head
+    head.in_channels = width
+    if 'neck' in cfg.model:
+        cfg.model.neck.embed_dims = width
+    if head.type == 'TextHead':
+        head.text.arch = dict(embed_dims=16, num_layers=1, num_heads=2,
+                              output_dims=JOINT)
+        head.text.weights = None
+        head.templates = 'video'
 
 
 def shrink_pipelines(cfg: Config, size: int = SIZE) -> None:
@@ -38,11 +77,11 @@ def shrink_pipelines(cfg: Config, size: int = SIZE) -> None:
         cfg (Config): The config.
         size (int): Side of a frame in pixels.
     """
-    names = [f'{split}_{part}' for split in ('train', 'val', 'test')
+    names = [f'{split}_{part}' for split in splits(cfg)
              for part in ('pipeline', 'dataloader')]
     for name in names:
         steps = cfg[name] if name.endswith('pipeline') else (
-            cfg[name].dataset.pipeline)
+            files(cfg[name]).pipeline)
         for step in list(steps):
             steps = steps + step.get('transforms', [])  # of RepeatAugment
         short = size if any(
@@ -74,15 +113,16 @@ def write_tiny_config(name: str, folder: Path, **changes: object) -> str:
     cfg = Config.fromfile(ROOT / 'configs' / name)
     shrink_model(cfg)
     shrink_pipelines(cfg)
-    for split in ('train', 'val', 'test'):
+    for split in splits(cfg):
         loader = cfg[f'{split}_dataloader']
         loader.batch_size = min(loader.batch_size, 2)
         loader.num_workers = 0
         loader.persistent_workers = False
-    cfg.train_cfg.max_epochs = 1
     cfg.default_hooks.logger.interval = 1
-    if cfg.optim_wrapper.get('dtype') == 'float16':
-        cfg.optim_wrapper.dtype = 'bfloat16'  # all that a CPU computes with
+    if 'train' in splits(cfg):
+        cfg.train_cfg.max_epochs = 1
+        if cfg.optim_wrapper.get('dtype') == 'float16':
+            cfg.optim_wrapper.dtype = 'bfloat16'  # all that a CPU has
     cfg.merge_from_dict({k.replace('__', '.'): v for k, v in changes.items()})
     path = folder / Path(name).name
     cfg.dump(path)

@@ -12,11 +12,18 @@ from mmengine.config import Config, DictAction
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis import METHODS, load_official
 from mmvidadapt.apis.cli import make_parser, run_tool
+from mmvidadapt.datasets.class_lists import class_names
 
 BASE = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 _TDS = dict(ssv1='ssv1_tds.py', ssv2='ssv2_tds.py', k400='k400_tds.py')
 #: Test protocols of a method: by data set, one of configs/_base_/datasets.
-PROTOCOLS = dict(tds_clip=_TDS, side4video=_TDS)
+PROTOCOLS = dict(
+    tds_clip=_TDS, side4video=_TDS,
+    mote=dict(k400='k400_mote.py', ucf101='ucf101_mote.py',
+              hmdb51='hmdb51_mote.py'))
+#: Data sets on which a model with a text head is tested without having been
+#: trained on their classes.
+_ZERO_SHOT = ('ucf101', 'hmdb51')
 #: Classes by which a protocol is chosen. Both versions of Something-Something
 #: have 174; frame folders are rarer than videos.
 _CLASSES = {174: 'ssv2'}
@@ -46,8 +53,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--dataset', choices=sorted({name for protocols in PROTOCOLS.values()
                                      for name in protocols}),
-        help='data set whose test protocol DST.py follows; default: ssv2 for '
-        '174 classes, else k400')
+        help='data set whose test protocol DST.py follows; for mote, ucf101 '
+        'and hmdb51 are tests on unseen classes (zero shot); default: ssv2 '
+        'for 174 classes, else k400')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={},
         metavar='KEY=VALUE', help='settings of DST.py, for example '
@@ -84,7 +92,7 @@ def evaluation_config(model: dict[str, Any], protocol: str) -> Config:
     """A config that tests a model; it inherits nothing.
 
     Args:
-        model (dict[str, Any]): Model config with a ``SideCLIPViT``.
+        model (dict[str, Any]): Model config.
         protocol (str): File name in ``configs/_base_/datasets``.
 
     Returns:
@@ -115,6 +123,8 @@ def _fit_pipeline(dataset: Config, backbone: dict[str, Any]) -> None:
                 step.ends = 'wrap'
             if step.window == 1:
                 step = step.sampler
+        elif step.type == 'KineticsSample':
+            step.clip_len = backbone['num_frames']
         elif step.type == 'Resize':
             step.scale = tuple(side if side < 0 else round(side * size / 224)
                                for side in step.scale)
@@ -122,6 +132,24 @@ def _fit_pipeline(dataset: Config, backbone: dict[str, Any]) -> None:
             step.crop_size = size
         steps.append(step)
     dataset.pipeline = steps
+
+
+def zero_shot_options(method: str, dataset: str | None,
+                      override: dict[str, Any]) -> dict[str, Any]:
+    """Overrides of a test on classes that nobody trained on.
+
+    Args:
+        method (str): Method of the checkpoint.
+        dataset (str | None): Data set of the test.
+        override (dict[str, Any]): What was given.
+
+    Returns:
+        dict[str, Any]: The same, with the classes of the data set if the
+        method reads class names and none were given.
+    """
+    if method == 'mote' and dataset in _ZERO_SHOT:
+        return {'classes': dataset, **override}
+    return override
 
 
 def write_pair(state_dict: dict, cfg: Config, out: Path,
@@ -177,10 +205,14 @@ def main(args: argparse.Namespace) -> None:
                          f'--num-frames {args.override["num_frames"]}')
     model, state_dict = load_official(
         args.method, args.checkpoint, num_frames=args.num_frames,
-        **args.override)
-    num_classes = model['cls_head']['num_classes']
+        **zero_shot_options(args.method, args.dataset, args.override))
+    head = model['cls_head']
+    num_classes = (head['num_classes'] if 'num_classes' in head
+                   else len(class_names(head['classes'])))
     dataset, protocol = choose_protocol(
         args.method, num_classes, args.dataset)
+    if dataset in _ZERO_SHOT:
+        head['average_clips'] = 'mote_zero_shot'
     cfg = evaluation_config(model, protocol)
     cfg.merge_from_dict(args.cfg_options)
     config = args.out.with_suffix('.py')

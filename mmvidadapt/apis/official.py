@@ -11,15 +11,21 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from ..compat.checkpoints import read_checkpoint
+from ..models.necks.published import convert_mote
 from ..models.side.published import convert_published
 
 #: Converters by method. A converter gets the name of the method, the tensors
 #: by their published names, and what the shapes do not tell.
 METHODS: dict[str, Callable[..., tuple[dict, dict[str, Tensor]]]] = dict(
     tds_clip=convert_published,
-    side4video=convert_published)
+    side4video=convert_published,
+    mote=convert_mote)
 #: Entries under which programs save their state dict.
 _CONTAINERS = ('model_state_dict', 'state_dict', 'model')
+#: Entry beside it, of programs that save what follows the encoder apart.
+_SECOND = 'fusion_model_state_dict'
+#: Has as many rows as the file, whatever classes the config names.
+_ROWS_OF_FILE = 'cls_head.finetune_features'
 _SHOWN = 3
 
 
@@ -32,14 +38,13 @@ def load_official(  # noqa: D417  (pydoclint lists no star arguments)
     """Turn a published checkpoint into a model of MMAction2.
 
     Every size that the shapes hold is read from them. What else they do not
-    tell is given in ``overrides``. For both methods here these are
-    ``num_heads`` and ``side_heads`` (64 channels each if not given),
-    ``alpha``, ``stem_padding`` and ``act``, see
-    :func:`mmvidadapt.models.side.published.convert_published`.
+    tell is given in ``overrides``, see
+    :func:`mmvidadapt.models.side.published.convert_published` (TDS-CLIP and
+    Side4Video) and :func:`mmvidadapt.models.necks.published.convert_mote`.
 
     Args:
-        method (str): Key of :data:`METHODS`: ``'tds_clip'`` or
-            ``'side4video'``.
+        method (str): Key of :data:`METHODS`: ``'tds_clip'``,
+            ``'side4video'`` or ``'mote'``.
         checkpoint (str | os.PathLike | Mapping[str, Any]): A file, or what
             was loaded from one.
         num_frames (int | None): Frames of a clip, which no shape tells.
@@ -79,7 +84,7 @@ def _tensors_of(content: Any) -> dict[str, Tensor]:
     for name in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(
                 content.get(name), Mapping):
-            content = content[name]
+            content = {**content[name], **content.get(_SECOND, {})}
     if not isinstance(content, Mapping) or not content or not all(
             torch.is_tensor(value) for value in content.values()):
         raise ValueError(
@@ -109,7 +114,8 @@ def _check_fit(method: str, config: dict,
         'of another shape': [
             f'{name} {tuple(state_dict[name].shape)} instead of '
             f'{tuple(value.shape)}' for name, value in own.items()
-            if name in state_dict and state_dict[name].shape != value.shape],
+            if name in state_dict and not _same_shape(
+                name, state_dict[name], value)],
     }
     told = [f'{len(names)} {kind} ({", ".join(names[:_SHOWN])}'
             + (', ...)' if len(names) > _SHOWN else ')')
@@ -119,3 +125,9 @@ def _check_fit(method: str, config: dict,
             f'the checkpoint does not make a whole {method} model of '
             f'{len(own)} tensors, by our names {"; ".join(told)}: give the '
             'file as its program saved it, or the right overrides')
+
+
+def _same_shape(name: str, given: Tensor, own: Tensor) -> bool:
+    if name == _ROWS_OF_FILE:
+        return given.shape[1:] == own.shape[1:]
+    return given.shape == own.shape

@@ -9,6 +9,8 @@ from mmaction.registry import DATASETS, TRANSFORMS
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 
+from .class_lists import class_names
+
 #: Frames, height and width of a generated video.
 VIDEO_SHAPE = (64, 256, 340)
 
@@ -180,7 +182,10 @@ def use_synthetic_data(cfg: Config, num_videos: int) -> None:
 
 
 def _num_classes(model: Union[dict, Config]) -> int:
-    num_classes = (model.get('cls_head') or {}).get('num_classes')
+    head = model.get('cls_head') or {}
+    if 'classes' in head:
+        return len(class_names(head['classes']))
+    num_classes = head.get('num_classes')
     if num_classes is None:
         raise ValueError('synthetic clips need model.cls_head.num_classes: '
                          'state it in the config')

@@ -28,8 +28,8 @@ class WarmupCosineLR(_ParamScheduler):
 
     where the offset :math:`o` is 0, so that the cosine has already come down
     a little when the warm-up ends (the schedule of X-CLIP's family, which
-    InTI, MoTE and MSTA train by), or :math:`W`
-    (``cosine_from='warmup_end'``, the schedule of UniFormerV2).
+    InTI and MSTA train by), or :math:`W` (``cosine_from='warmup_end'``, the
+    schedule of UniFormerV2, TDS-CLIP and MoTE).
 
     Of MMEngine's pairs, ``LinearLR`` cannot start from 0, arrives one step
     early, and is followed by a cosine that starts from the full value. The
@@ -51,6 +51,12 @@ class WarmupCosineLR(_ParamScheduler):
             base value. Defaults to 0.0 if ``eta_min`` is not given either.
         cosine_from (str): ``'start'`` or ``'warmup_end'``. Defaults to
             ``'start'``.
+        hold (int): The value is set at the first iteration of each epoch
+            and at every ``hold``-th, and holds in between: 10 in the
+            programs of TDS-CLIP and MoTE, whose first 9 iterations have the
+            value 0. Defaults to 1, a value for each iteration.
+        epoch_length (int | None): Iterations of an epoch, which ``hold``
+            needs; the runner gives it with ``convert_to_iter_based=True``.
         T_max (int | None): :math:`S`, counted from ``begin``; after it
             the floor holds. Defaults to ``end - begin``.
         begin (int): First step. Defaults to 0.
@@ -65,7 +71,8 @@ class WarmupCosineLR(_ParamScheduler):
 
     Raises:
         ValueError: If the end is not known, the warm-up does not fit, both
-            forms of a value are given, or ``cosine_from`` is unknown.
+            forms of a value are given, ``cosine_from`` is unknown, or
+            ``hold`` is not positive or lacks the length of an epoch.
     """
 
     def __init__(self,
@@ -76,6 +83,8 @@ class WarmupCosineLR(_ParamScheduler):
                  eta_min: float | None = None,
                  eta_min_ratio: float | None = None,
                  cosine_from: str = 'start',
+                 hold: int = 1,
+                 epoch_length: int | None = None,
                  T_max: int | None = None,
                  begin: int = 0,
                  end: int = INF,
@@ -103,6 +112,13 @@ class WarmupCosineLR(_ParamScheduler):
             raise ValueError(
                 f"cosine_from is {cosine_from!r}: choose 'start' or "
                 "'warmup_end'.")
+        if hold < 1:
+            raise ValueError(
+                f'hold={hold} is no number of iterations: give 1 or more.')
+        if hold > 1 and (by_epoch or not epoch_length):
+            raise ValueError(
+                f'hold={hold} counts iterations within an epoch: set '
+                'by_epoch=True and convert_to_iter_based=True.')
         self.warmup = warmup
         self.total = total
         self.start_factor = start_factor
@@ -110,6 +126,8 @@ class WarmupCosineLR(_ParamScheduler):
         self.eta_min = eta_min
         self.eta_min_ratio = eta_min_ratio
         self.cosine_from = cosine_from
+        self.hold = hold
+        self.epoch_length = epoch_length
         super().__init__(
             optimizer, 'lr', begin=begin, end=end, last_step=last_step,
             by_epoch=by_epoch, verbose=verbose)
@@ -142,15 +160,23 @@ class WarmupCosineLR(_ParamScheduler):
             T_max = int(T_max * epoch_length)
         return cls(optimizer, warmup=int(warmup * epoch_length),
                    T_max=T_max, begin=int(begin * epoch_length), end=end,
-                   by_epoch=False, **kwargs)
+                   by_epoch=False, epoch_length=epoch_length, **kwargs)
 
     def _get_value(self) -> list[float]:
         """Value of each parameter group at ``last_step``."""
         return [self._value(base) for base in self.base_values]
 
+    def _set_at(self) -> int:
+        """Step at which the value that holds now was set."""
+        if self.hold == 1 or self.epoch_length is None:
+            return self.last_step
+        within = self.last_step % self.epoch_length
+        latest = max((within + 1) // self.hold * self.hold - 1, 0)
+        return self.last_step - within + latest
+
     def _value(self, base: float) -> float:
         """Value at ``last_step`` of a group whose base value is ``base``."""
-        step = self.last_step
+        step = self._set_at()
         if step < self.warmup:
             start = base * self.start_factor
             if self.start_lr is not None:

@@ -1,5 +1,6 @@
 """Encoders, adapters, side networks, backbones, necks, heads, recognizers."""
 
-from . import adapters, backbones, clip, heads, side
+from . import adapters, backbones, clip, heads, necks, side, text
 
-__all__ = ['adapters', 'backbones', 'clip', 'heads', 'side']
+__all__ = ['adapters', 'backbones', 'clip', 'heads', 'necks', 'side',
+           'text']

@@ -260,6 +260,22 @@ def test_flip_that_renames_other_classes_is_refused(tmp_path: Path,
         hook.before_train(toy_runner(tmp_path, **loader(['a', 'b'])))
 
 
+def test_folder_of_another_class_is_refused(tmp_path: Path) -> None:
+    """HMDB-51 has lists in which four classes have each other's numbers."""
+    def check(*lines: str) -> None:
+        runner = toy_runner(tmp_path, **_with_list(
+            tmp_path, _list(tmp_path, *lines), 'test'))
+        runner.model.cls_head.class_names = ['kick', 'Kick_Ball', 'run']
+        CheckLabelsHook().before_test(runner)
+
+    check('kick/a.mp4 0', 'kick_ball/b.mp4 1', 'videos/c.mp4 0', 'run/d.mp4')
+    with pytest.raises(ValueError, match=r"my list\.txt, line 2 \(kick ball/b"
+                       r"\.mp4\): label 0 is 'kick' among the classes of the "
+                       'head, and the folder is that of class 1: give the '
+                       'head its classes in the order of the labels'):
+        check('kick/a.mp4 0', 'kick ball/b.mp4 0')
+
+
 def test_label_hook_is_registered_once(tmp_path: Path) -> None:
     for extra in ({}, dict(custom_hooks=[dict(type='CheckLabelsHook')])):
         hooks = toy_runner(tmp_path, **extra).hooks

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmvidadapt.datasets import class_names
-from mmvidadapt.datasets.class_lists import plain_name
+from mmvidadapt.datasets.class_lists import plain_name, written_name
 
 SIZES = dict(hmdb51=51, k400=400, k600=600, k600_zeroshot_1=160,
              k600_zeroshot_2=160, k600_zeroshot_3=160, sthv1=174, sthv2=174,
@@ -90,3 +90,51 @@ def test_an_unknown_list_is_answered_with_the_known_ones():
 def test_two_classes_of_one_name_are_refused():
     with pytest.raises(ValueError, match="0 and 2 are both named 'Kick_Ball'"):
         class_names(['kick ball', 'run', 'Kick_Ball'])
+
+
+@pytest.mark.parametrize('name, content', [
+    ('a.csv', 'id,name\n0,turn left\n1,"turn, then stop"\n'),
+    ('a.csv', '1,"turn, then stop"\n0,turn left\n'),
+    ('a.json', '["turn left", "turn, then stop"]'),
+    ('a.json', '{"turn, then stop": "1", "turn left": 0}')])
+def test_tables_and_json_are_read_by_label(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    assert class_names(str(path)) == ['turn left', 'turn, then stop']
+
+
+@pytest.mark.parametrize('name, content, message', [
+    ('a.csv', 'id,name\n0,turn left\n2,turn right\n',
+     'a.csv has 2 classes and none of label 1: number them from 0 to 1'),
+    ('a.csv', '0,turn left\n1,turn, then stop\n', "a.csv has the line "
+     "'1,turn, then stop', which is not a label and a name: write id,name"),
+    ('a.json', '{"turn left": 0, "turn right": 0}', 'none of label 1'),
+    ('a.json', '{', r'a.json is not JSON \(.*: mend it'),
+    ('a.json', '1', 'neither a list of names nor a dict of labels'),
+    ('a.json', '["left", 1]', "a.json' has 1 for class 1, which is no name"),
+    ('a.txt', 'left\n\nright\n', "a.txt' has '' for class 1, which is no "
+     'name: give every class a name with letters or digits'),
+    ('a.csv', 'id,name\n', "a.csv' is empty: give every class a name")])
+def test_a_bad_file_is_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        class_names(str(path))
+
+
+@pytest.mark.parametrize('name, written', [
+    ('ApplyEyeMakeup', 'Apply Eye Makeup'), ('kick_ball', 'kick ball'),
+    ('YoYo', 'YoYo'), ('TaiChi', 'Tai Chi'), (' tai  chi', 'tai chi'),
+    ('iPhone', 'iPhone'), ('opening an iPhone', 'opening an iPhone')])
+def test_names_are_written_as_in_a_sentence(name, written):
+    assert written_name(name) == written
+
+
+@pytest.mark.parametrize('name, file', [
+    ('hmdb51', 'mote_hmdb51_labels.csv'),
+    ('k400', 'mote_kinetics_400_labels.csv'),
+    ('k600_zeroshot_1', 'k600_zeroshot_split1.csv'),
+    ('ucf101', 'mote_ucf_labels.csv')])
+def test_written_names_are_those_of_motes_program(name, file, shared_data):
+    assert [written_name(own) for own in class_names(name)] == class_names(
+        str(shared_data / 'class_lists' / file))

@@ -106,6 +106,23 @@ def test_the_stock_pair_for_it_arrives_one_step_early():
     assert abs(rates[-1] - expected) / expected > 0.01
 
 
+def test_a_held_value_changes_when_the_published_programs_change_it():
+    length, epochs = 24, 6
+    every = dict(warmup=2, end=epochs, cosine_from='warmup_end')
+    smooth = run(build(optim := wrapper(1.0), length, **every), optim,
+                 length * epochs)
+    held = run(build(optim := wrapper(1.0), length, hold=10, **every), optim,
+               length * epochs)
+    expected, value = [], None
+    for step, rate in enumerate(smooth):
+        number = step % length + 1  # of the iteration, in its epoch
+        if number == 1 or number % 10 == 0:
+            value = rate
+        expected.append(value)
+    assert held == expected
+    assert held[:10] == [0.0] * 9 + [smooth[9]]
+
+
 def test_every_parameter_group_follows_its_own_base_value():
     optim = wrapper(1e-3, 1e-5)
     first, second = copy.deepcopy(optim), optim
@@ -183,6 +200,9 @@ def test_accumulated_iterations_count_as_steps():
     (dict(end=5, start_lr=1e-6, start_factor=.1), 'give one of them'),
     (dict(end=5, eta_min=1e-6, eta_min_ratio=.1), 'give one of them'),
     (dict(end=5, cosine_from='end'), "cosine_from is 'end': choose 'start'"),
+    (dict(end=5, hold=0), 'hold=0 is no number of iterations'),
+    (dict(end=5, hold=10, convert_to_iter_based=False),
+     'hold=10 counts iterations within an epoch: set by_epoch=True and conv'),
     (dict(end=5, by_epoch=True, epoch_length=0), 'epoch_length=0'),
 ])
 def test_senseless_arguments_are_refused_with_the_remedy(kwargs, message):

@@ -5,7 +5,8 @@ the number of classes. Asked before the first step, a wrong list costs no
 training time, and all ranks stop alike.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -15,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ...datasets.class_lists import plain_name
 from ...models.heads.checks import label_fault
 
 __all__ = ['CheckLabelsHook']
@@ -25,10 +27,13 @@ class CheckLabelsHook(Hook):
     """Refuse a run whose lists hold labels outside the classes.
 
     A transform that changes labels (it has ``num_classes``, as
-    ``LabelAwareFlip`` does) must know as many classes as the model. Every run
-    has this hook; it reads the lists, not the videos, and each list once.
-    Models without ``cls_head.num_classes``, datasets that are no
-    ``BaseDataset`` and labels that are no integers are left alone.
+    ``LabelAwareFlip`` does) must know as many classes as the model. Where
+    the head knows the names of its classes (``class_names``, as
+    ``TextHead`` does), a video in a folder named like a class must have the
+    label of that class. Every run has this hook; it reads the lists, not the
+    videos, and each list once. Models without ``cls_head.num_classes``,
+    datasets that are no ``BaseDataset`` and labels that are no integers are
+    left alone.
     """
 
     priority = 'VERY_HIGH'
@@ -72,6 +77,7 @@ class CheckLabelsHook(Hook):
                 _check_transforms(getattr(part, 'pipeline', None),
                                   num_classes)
                 _check_list(part, num_classes, unlabelled)
+                _check_folders(part, getattr(head, 'class_names', []))
                 self._checked.add(part)
 
 
@@ -123,8 +129,33 @@ def _check_list(dataset: BaseDataset, num_classes: int,
             if (not isinstance(label, int) or 0 <= label < num_classes
                     or (unlabelled and label == -1)):
                 continue
-            where = (f'line {info["ann_line"]}' if 'ann_line' in info
-                     else f'entry {index}')
             name = info.get('filename', info.get('frame_dir', ''))
-            raise ValueError(f'{dataset.ann_file}, {where} ({name}): '
+            raise ValueError(f'{dataset.ann_file}, {_place(info, index)} '
+                             f'({name}): '
                              f'{label_fault(label, num_classes)}')
+
+
+def _check_folders(dataset: BaseDataset, names: Sequence[str]) -> None:
+    """Compare labels with folders that are named like classes.
+
+    Raises:
+        ValueError: If a video of one class has the label of another.
+    """
+    labels = {plain_name(name): label for label, name in enumerate(names)}
+    for index in range(len(dataset) if labels else 0):
+        info = BaseDataset.get_data_info(dataset, index)
+        path = info.get('filename', info.get('frame_dir', ''))
+        label = info.get('label')
+        folder = labels.get(plain_name(Path(path).parent.name), label)
+        if isinstance(label, int) and label >= 0 and folder != label:
+            raise ValueError(
+                f'{dataset.ann_file}, {_place(info, index)} ({path}): label '
+                f'{label} is {names[label]!r} among the classes of the head, '
+                f'and the folder is that of class {folder}: give the head '
+                'its classes in the order of the labels of this list')
+
+
+def _place(info: dict, index: int) -> str:
+    """Where an entry stands in its list."""
+    return (f'line {info["ann_line"]}' if 'ann_line' in info
+            else f'entry {index}')

@@ -14,6 +14,7 @@ from a source that you trust.
 import json
 import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,13 +22,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import barrier
 from mmengine.logging import MMLogger
 from open_clip import pretrained
 from torch import Tensor, nn
 
 from ...compat.checkpoints import CheckpointError, read_checkpoint
 from ..frozen_weights import fingerprints_in
+from ..locking import file_lock
 from .layouts import Layout, detect_layout, split_towers
 
 #: Weights inside a folder of Hugging Face's hub, in order of preference.
@@ -134,28 +135,56 @@ def _load(encoder: nn.Module, weights: str, tower: str) -> list[str]:
 # -- finding the file ------------------------------------------------------
 
 
+def weights_identity(weights: str, arch_name: str | None) -> str:
+    """What tells weights from others, without downloading or reading them.
+
+    Args:
+        weights (str): As for :func:`load_vision_weights`.
+        arch_name (str | None): The open_clip name that a tag belongs to.
+
+    Returns:
+        str: The tag with its model, or path, size and time of change of the
+        file.
+
+    Raises:
+        FileNotFoundError: If it is a file and missing.
+        ValueError: If it is neither a file nor a tag.
+    """
+    if arch_name and pretrained.is_pretrained_cfg(arch_name, str(weights)):
+        return f'{arch_name} {weights}'
+    path = _locate_file(weights, arch_name).resolve()
+    stat = path.stat()
+    return f'{path} {stat.st_size} {stat.st_mtime_ns}'
+
+
 def _locate(weights: str, arch_name: str | None,
             act: str) -> tuple[Path, str | None]:
     """The file of ``weights``, and the activation if it is a tag."""
-    if not isinstance(weights, (str, os.PathLike)) or not str(weights):
-        raise ValueError(f'weights={weights!r} names nothing: give an '
-                         'open_clip tag such as openai, or a file')
-    text = os.fspath(weights)
+    text = str(weights)
     if arch_name and pretrained.is_pretrained_cfg(arch_name, text):
         config = pretrained.get_pretrained_cfg(arch_name, text)
         stated = 'quick_gelu' if config.get('quick_gelu') else 'gelu'
         _check_act(act, stated, f'the tag {text!r}')
         return _download(arch_name, text, config), stated
+    return _locate_file(weights, arch_name), None
+
+
+def _locate_file(weights: str, arch_name: str | None) -> Path:
+    """The file of ``weights`` that are no tag."""
+    if not isinstance(weights, (str, os.PathLike)) or not str(weights):
+        raise ValueError(f'weights={weights!r} names nothing: give an '
+                         'open_clip tag such as openai, or a file')
+    text = os.fspath(weights)
     path = Path(text).expanduser()
     if path.is_dir():
         for name in _FOLDER_FILES:
             if (path / name).is_file():
-                return path / name, None
+                return path / name
         raise FileNotFoundError(
             f'the folder {path} holds none of {", ".join(_FOLDER_FILES)}: '
             'give the path of the weight file itself')
     if path.is_file():
-        return path, None
+        return path
     if len(path.parts) > 1 or path.suffix in _SUFFIXES:
         raise FileNotFoundError(f'weights file {path} does not exist: correct '
                                 'the path, or use an open_clip tag')
@@ -172,15 +201,10 @@ def _locate(weights: str, arch_name: str | None,
 
 
 def _download(arch_name: str, tag: str, config: dict) -> Path:
-    """Download through open_clip, one process of each machine first."""
-    first = os.environ.get('LOCAL_RANK', '0') == '0'
-    try:
-        if first:
-            _download_now(arch_name, tag, config)
-    finally:
-        # Also after a failure, lest the other processes wait for ever.
-        barrier()
-    return _download_now(arch_name, tag, config)
+    """Download through open_clip, one process of a machine at a time."""
+    lock = f'mmvidadapt-{os.getuid()}-{arch_name}-{tag}.lock'
+    with file_lock(Path(tempfile.gettempdir(), lock)):
+        return _download_now(arch_name, tag, config)
 
 
 def _download_now(arch_name: str, tag: str, config: dict) -> Path:

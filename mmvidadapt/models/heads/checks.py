@@ -18,7 +18,8 @@ def label_fault(label: int, num_classes: int) -> str:
     if label < 0:
         return fault + 'give every video a class number, counted from 0'
     return fault + ('correct it in the annotation file, or set num_classes '
-                    f'of the head to at least {label + 1}')
+                    f'of the head to at least {label + 1} (a TextHead has as '
+                    'many as its classes)')
 
 
 def check_labels(labels: Tensor, num_classes: int) -> None:

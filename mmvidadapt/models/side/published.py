@@ -8,13 +8,21 @@ stem besides.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from math import isqrt
 from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
-from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor
+
+from ..published import (
+    check_frames,
+    clip_preprocessor,
+    heads_of,
+    indices_in,
+    shape_of,
+)
 
 #: From the published name of a module to ours.
 _MODULES = (
@@ -98,7 +106,7 @@ def convert_published(
         ValueError: If frames are not given, an option makes no sense, or a
             tensor is missing, left over or of a shape that tells no size.
     """
-    num_frames = _check_frames(method, num_frames)
+    num_frames = check_frames(method, num_frames)
     _check_stem(alpha, stem_padding)
     _check_method(method, state_dict)
     sizes = _sizes(state_dict)
@@ -107,8 +115,8 @@ def convert_published(
     if alpha is None and sizes.window > 1:
         alpha = 0.5
     config = _config(
-        sizes, num_frames, _heads('num_heads', num_heads, sizes.embed_dims),
-        _heads('side_heads', side_heads, sizes.side_dims), alpha,
+        sizes, num_frames, heads_of('num_heads', num_heads, sizes.embed_dims),
+        heads_of('side_heads', side_heads, sizes.side_dims), alpha,
         stem_padding, act)
     converted = {
         published_name(name): published_shape(name, value)
@@ -178,17 +186,6 @@ def _check_method(method: str, state_dict: Mapping[str, Tensor]) -> None:
                          f'convert it as {found}')
 
 
-def _check_frames(method: str, num_frames: int | None) -> int:
-    if num_frames is None:
-        raise ValueError(
-            f'the shapes of a {method} checkpoint do not tell the frames of a '
-            'clip: give num_frames, which is 8 in the released recipes')
-    if not isinstance(num_frames, int) or num_frames < 1:
-        raise ValueError(f'num_frames={num_frames!r} is no number of frames: '
-                         'give the one of the recipe, such as 8')
-    return num_frames
-
-
 def _check_stem(alpha: float | None, stem_padding: int | None) -> None:
     if not isinstance(alpha, (int, float, NoneType)):
         raise ValueError(f'alpha={alpha!r} is no weight: give a number such '
@@ -198,39 +195,9 @@ def _check_stem(alpha: float | None, stem_padding: int | None) -> None:
                          'pixels: give 0 or 1')
 
 
-def _heads(option: str, given: int | None, channels: int) -> int:
-    """Heads of an attention, 64 channels each if not given."""
-    if given is None and channels % 64 == 0:
-        return channels // 64
-    if given is None:
-        raise ValueError(
-            f'{channels} channels cannot be divided into heads of 64: give '
-            f'{option}, which no shape tells')
-    if not isinstance(given, int) or given < 1 or channels % given:
-        raise ValueError(
-            f'{option}={given!r} does not divide {channels} channels: give '
-            'the number of the recipe, as a rule one for each 64 channels')
-    return given
-
-
 def _sizes(state_dict: Mapping[str, Tensor]) -> _Sizes:
-
-    def shape(name: str, axes: int = 2) -> torch.Size:
-        if name not in state_dict:
-            raise ValueError(f'{name} is missing from the checkpoint: give '
-                             'the file as its program saved it')
-        found = state_dict[name].shape
-        if len(found) != axes or 0 in found:
-            raise ValueError(
-                f'{name} has the shape {tuple(found)} and should have {axes} '
-                'axes that are not empty: give the file as its program saved '
-                'it')
-        return found
-
-    def blocks(pattern: str) -> list[int]:
-        found = (re.match(pattern, name) for name in state_dict)
-        return sorted({int(match.group(1)) for match in found if match})
-
+    shape = partial(shape_of, state_dict)
+    blocks = partial(indices_in, state_dict)
     transformer = 'visual.transformer.'
     layers = blocks(r'visual\.transformer\.resblocks\.(\d+)\.')
     hidden = shape(f'{transformer}resblocks.0.mlp.c_fc.weight')
@@ -274,9 +241,4 @@ def _config(sizes: _Sizes, num_frames: int, num_heads: int, side_heads: int,
         cls_head=dict(
             type='LinearHead', num_classes=sizes.num_classes,
             in_channels=sizes.side_dims, average_clips='prob'),
-        data_preprocessor=dict(
-            # With its scope: load_official is called without one, too.
-            type='mmaction.ActionDataPreprocessor',
-            mean=[255 * value for value in OPENAI_DATASET_MEAN],
-            std=[255 * value for value in OPENAI_DATASET_STD],
-            format_shape='NCTHW'))
+        data_preprocessor=clip_preprocessor())

@@ -1,11 +1,13 @@
 """Weights load from every published layout, whole, or not at all."""
 
+import fcntl
 import json
 import os
 import pickle
 import re
 import warnings
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -492,17 +494,29 @@ def test_failed_download_names_tag_and_remedy(monkeypatch):
         tiny.vision(arch=_NAMED, weights='openai')
 
 
-def test_only_one_process_of_a_machine_downloads_first(monkeypatch,
-                                                       downloads):
+def test_only_one_process_of_a_machine_downloads_at_a_time(monkeypatch,
+                                                           downloads):
+    """The others wait, then find the file in open_clip's cache."""
     from mmvidadapt.models.clip import weights
-    events: list[str] = []
-    monkeypatch.setattr(weights, 'barrier',
-                        lambda: events.append(f'barrier@{len(downloads)}'))
-    for rank, before in (('0', 1), ('1', 0)):
-        downloads.clear()
-        monkeypatch.setenv('LOCAL_RANK', rank)
-        tiny.vision(arch=_NAMED, weights='openai')
-        assert events.pop() == f'barrier@{before}'
+    locks: list[Path] = []
+    held = weights.file_lock
+
+    def lock(path: Path) -> AbstractContextManager:
+        locks.append(path)
+        return held(path)
+
+    def download(config: dict) -> str:
+        with open(locks[-1]) as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return ordinary(config)
+
+    ordinary = pretrained.download_pretrained
+    monkeypatch.setattr(pretrained, 'download_pretrained', download)
+    monkeypatch.setattr(weights, 'file_lock', lock)
+    tiny.vision(arch=_NAMED, weights='openai')
+    tiny.vision(arch=_NAMED, weights='metaclip_400m')
+    assert len(downloads) == 2
+    assert len(set(locks)) == 2, 'other weights are not waited for'
 
 
 def test_unknown_tag_lists_valid_ones():
