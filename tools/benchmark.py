@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -34,6 +33,7 @@ from mmvidadapt.apis.memory import (
     live_at_peak,
     saved_bytes,
 )
+from mmvidadapt.files import whole_file
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
@@ -944,10 +944,9 @@ def draw(rows: Sequence[Row], memory: Sequence[MemoryRow], path: Path,
     axes[0][0].invert_yaxis()
     figure.suptitle(title)
     figure.tight_layout()
-    partial = path.with_suffix('.part.png')
-    figure.savefig(partial, dpi=120)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=120)
     plt.close(figure)
-    os.replace(partial, path)
 
 
 def leave_out(entries: Sequence[Entry],
@@ -1017,12 +1016,11 @@ def main(args: argparse.Namespace) -> None:
     frames = frames_of(read_entry(entries[0], args.frames))
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_suffix('.json.part')
-    partial.write_text(json.dumps(
-        dict(environment=where, batch=args.batch, frames=frames,
-             rows=[asdict(row) for row in rows],
-             memory=[asdict(row) for row in memory]), indent=2) + '\n')
-    os.replace(partial, out.with_suffix('.json'))
+    with whole_file(out.with_suffix('.json')) as partial:
+        partial.write_text(json.dumps(
+            dict(environment=where, batch=args.batch, frames=frames,
+                 rows=[asdict(row) for row in rows],
+                 memory=[asdict(row) for row in memory]), indent=2) + '\n')
     title = (f'{where["device"]}, torch {where["torch"]}, {args.batch} x '
              f'{frames} frames, {where["date"]}')
     draw(rows, memory, out.with_suffix('.png'), title)

@@ -13,6 +13,7 @@ import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis import METHODS, load_official
 from mmvidadapt.apis.cli import make_parser, run_tool
 from mmvidadapt.datasets.class_lists import class_names
+from mmvidadapt.files import whole_file
 
 BASE = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 _TDS = dict(ssv1='ssv1_tds.py', ssv2='ssv2_tds.py', k400='k400_tds.py')
@@ -163,19 +164,12 @@ def write_pair(state_dict: dict, cfg: Config, out: Path,
         title (str): First line of the config, a comment.
     """
     text = cfg.pretty_text
-    config = out.with_suffix('.py')
-    partial = [path.with_name(f'{path.name}.partial')
-               for path in (out, config)]
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole_file(out.with_suffix('.py')) as config, \
+            whole_file(out) as checkpoint:
         torch.save(dict(state_dict=state_dict, meta=dict(cfg=text)),
-                   partial[0])
-        partial[1].write_text(f'# {title}\n{text}', encoding='utf-8')
-        os.replace(partial[0], out)
-        os.replace(partial[1], config)
-    finally:
-        for path in partial:
-            path.unlink(missing_ok=True)
+                   checkpoint)
+        config.write_text(f'# {title}\n{text}', encoding='utf-8')
 
 
 def check_out(out: Path) -> None:

@@ -2,7 +2,6 @@
 """Turn a UniFormerV2 checkpoint of MMAction2 into one for our configs."""
 
 import argparse
-import os
 import os.path as osp
 
 import torch
@@ -10,6 +9,7 @@ import torch
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis.cli import load_config, make_parser, run_tool
 from mmvidadapt.compat.checkpoints import read_checkpoint
+from mmvidadapt.files import whole_file
 from mmvidadapt.models.adapters.uniformerv2_weights import (
     convert_uniformerv2_checkpoint,
 )
@@ -44,9 +44,8 @@ def main(args: argparse.Namespace) -> None:
         adapters = [a['type'] for a in backbone.get('adapters', ())]
     converted = convert_uniformerv2_checkpoint(
         checkpoint.get('state_dict', checkpoint), adapters)
-    partial = f'{args.out}.partial'
-    torch.save(dict(state_dict=converted), partial)
-    os.replace(partial, args.out)
+    with whole_file(args.out) as partial:
+        torch.save(dict(state_dict=converted), partial)
     count = sum(value.numel() for value in converted.values())
     print(f'wrote {args.out}: {len(converted)} tensors, '
           f'{count / 1e6:.2f} M numbers')

@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import os
 import os.path as osp
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from torch import Tensor
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis.cli import make_parser, run_tool
 from mmvidadapt.compat.checkpoints import read_checkpoint
+from mmvidadapt.files import whole_file
 from mmvidadapt.models.frozen_weights import fingerprints_in
 
 
@@ -83,9 +83,8 @@ def main(args: argparse.Namespace) -> None:
             f'{args.out} exists: choose another name, or delete it first')
     checkpoint = read_checkpoint(args.checkpoint, map_location='cpu')
     tensors, metadata = model_part(checkpoint, args.checkpoint)
-    partial = f'{args.out}.partial'
-    save_file(tensors, partial, metadata)
-    os.replace(partial, args.out)
+    with whole_file(args.out) as partial:
+        save_file(tensors, partial, metadata)
     size = osp.getsize(args.out) / 1e6
     print(f'wrote {args.out}: {len(tensors)} tensors, {size:.2f} MB'
           + (f'; left to their source: {metadata["fingerprints"]}'

@@ -3,7 +3,6 @@
 
 import argparse
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis.cli import load_config, make_parser, run_tool
 from mmvidadapt.compat.checkpoints import read_checkpoint
+from mmvidadapt.files import whole_file
 from mmvidadapt.models.clip import CLIPVisionEncoder
 from mmvidadapt.models.frozen_weights import fingerprints_in
 from mmvidadapt.models.necks import merge_state_dict, without_experts
@@ -239,12 +239,8 @@ def write(state: Mapping[str, Tensor], meta: dict, out: Path) -> None:
         out (Path): The file.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f'{out.name}.partial')
-    try:
+    with whole_file(out) as partial:
         torch.save(dict(state_dict=dict(state), meta=meta), partial)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_args(args: argparse.Namespace) -> None:

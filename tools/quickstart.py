@@ -42,6 +42,7 @@ from tqdm import tqdm
 
 from mmvidadapt.apis.cli import make_parser, run_tool
 from mmvidadapt.apis.complexity import config_complexity, input_shape
+from mmvidadapt.files import whole_file
 from mmvidadapt.quickstart import figures, pretrain, synthetic
 from mmvidadapt.quickstart.methods import DEFAULT, METHODS, Method, Training
 from mmvidadapt.quickstart.results import (
@@ -227,9 +228,8 @@ def make_clip(path: Path, settings: pretrain.PretrainSettings) -> dict:
 
 def write_json(path: Path, content: dict) -> None:
     """Write JSON, whole or not at all."""
-    part = path.with_name(f'.{path.name}')
-    part.write_text(json.dumps(content, indent=2) + '\n')
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_text(json.dumps(content, indent=2) + '\n')
 
 
 def run_script(command: Sequence[str], log: Path, work: Path,

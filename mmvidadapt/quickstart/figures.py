@@ -1,7 +1,6 @@
 """The quickstart's pictures: what models see, and how they learned."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple
@@ -21,6 +20,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor, nn
 
 from ..apis.side_activations import side_activations
+from ..files import whole_file
 from ..models.adapters.inti import InTI
 from ..models.clip.layout import TokenLayout
 
@@ -51,10 +51,9 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure (Figure): Closed afterwards.
         path (Path): File.
     """
-    part = path.with_name(f'.{path.name}.{os.getpid()}')
-    figure.savefig(part, dpi=130, format='png', facecolor='white')
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=130, facecolor='white')
     plt.close(figure)
-    os.replace(part, path)
 
 
 # -- InTI's weights over the frames ----------------------------------------
@@ -345,8 +344,8 @@ def draw_curves(histories: Dict[str, History], order_blind: float,
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4),
                                          layout='constrained')
-    for colour, (name, history) in zip(COLOURS, histories.items(),
-                                       strict=False):
+    for colour, (name, history) in zip(  # more colours than models
+            COLOURS, histories.items(), strict=False):
         left.plot(list(history.loss), list(history.loss.values()),
                   color=colour, label=name, lw=1.6)
         # Before the first step a model can only guess.

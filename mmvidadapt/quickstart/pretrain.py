@@ -8,7 +8,6 @@ picture that it describes, so each caption stands in a batch once.
 """
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Tuple
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
+from ..files import whole_file
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder
 from . import synthetic
 
@@ -232,6 +232,5 @@ def save_weights(model: SmallCLIP, path: Path) -> None:
         path (Path): File that ``weights=`` of an encoder can name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.getpid()}')
-    torch.save(model.openai_state_dict(), part)
-    os.replace(part, path)
+    with whole_file(path) as part:
+        torch.save(model.openai_state_dict(), part)

@@ -12,7 +12,6 @@ Twelve classes over textured backgrounds that jitter from frame to frame:
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +28,8 @@ from typing import (
 
 import cv2
 import numpy as np
+
+from ..files import whole_file
 
 #: Colours of the things that move, RGB.
 COLOURS = {
@@ -440,19 +441,18 @@ def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
         ValueError: If this build of OpenCV cannot encode mp4.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
     height, width = frames.shape[1:3]
-    writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*'mp4v'),
-                             float(fps), (width, height))
-    if not writer.isOpened():
-        raise ValueError(
-            f'OpenCV {cv2.__version__} cannot encode {path.name} as mp4 '
-            '(codec mp4v): install opencv-contrib-python-headless, whose '
-            'wheels bring the encoder')
-    for frame in frames:
-        writer.write(np.ascontiguousarray(frame[..., ::-1]))
-    writer.release()
-    os.replace(part, path)
+    with whole_file(path) as part:
+        writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*'mp4v'),
+                                 float(fps), (width, height))
+        if not writer.isOpened():
+            raise ValueError(
+                f'OpenCV {cv2.__version__} cannot encode {path.name} as mp4 '
+                '(codec mp4v): install opencv-contrib-python-headless, whose '
+                'wheels bring the encoder')
+        for frame in frames:
+            writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        writer.release()
 
 
 def _file_name(split: str, label: int, index: int) -> str:
@@ -562,6 +562,5 @@ def write_dataset(root: Path, settings: VideoSettings) -> Iterator[int]:
     _write_lists(root, settings)
     for clip in _clips(settings):
         yield _write_clip(clip, root, settings)
-    stamp = root / '.key.txt'
-    stamp.write_text(data_key(settings))
-    os.replace(stamp, root / 'key.txt')
+    with whole_file(root / 'key.txt') as stamp:
+        stamp.write_text(data_key(settings))

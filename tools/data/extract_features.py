@@ -24,6 +24,7 @@ from mmvidadapt.apis.cli import (
     run_tool,
 )
 from mmvidadapt.datasets.broken_video import BrokenVideoError, ReadGuard
+from mmvidadapt.files import whole_file
 
 SUFFIXES = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg',
             '.mpg', '.webm', '.wmv')
@@ -156,14 +157,12 @@ def save(features: dict[str, Tensor], target: Path) -> None:
         target (Path): ``.npz`` or ``.pt``.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f'{target.name}.part')
-    with partial.open('wb') as file:
+    with whole_file(target) as partial, partial.open('wb') as file:
         if target.suffix == '.pt':
             torch.save(features, file)
         else:
             np.savez(file, **{key: value.numpy()
                               for key, value in features.items()})
-    os.replace(partial, target)
 
 
 def main(args: argparse.Namespace) -> int:

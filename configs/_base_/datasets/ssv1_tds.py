@@ -1,6 +1,8 @@
 # Something-Something V1, folders of frames, as TDS-CLIP trains and tests on
 # them: 8 frames with a window of 5 around each, two augmented copies of each
 # video, test views 2 clips x 3 crops.
+_base_ = ['k400_tds.py']
+
 dataset_type = 'RawframeDataset'
 data_root = 'data/sthv1/rawframes'
 data_root_val = data_root
@@ -65,40 +67,23 @@ test_pipeline = [  # 2 clips x 3 crops
 ]
 
 train_dataloader = dict(
-    batch_size=16,  # videos; twice as many clips
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='repeat_pseudo_collate'),
     dataset=dict(
         type=dataset_type,
         ann_file=ann_file_train,
-        data_prefix=dict(img=data_root),
-        filename_tmpl=filename_tmpl,
-        pipeline=train_pipeline))
+        data_prefix=dict(_delete_=True, img=data_root),
+        pipeline=train_pipeline,
+        filename_tmpl=filename_tmpl))
 val_dataloader = dict(
-    batch_size=16,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         ann_file=ann_file_val,
-        data_prefix=dict(img=data_root_val),
-        filename_tmpl=filename_tmpl,
+        data_prefix=dict(_delete_=True, img=data_root_val),
         pipeline=val_pipeline,
-        test_mode=True))
+        filename_tmpl=filename_tmpl))
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         ann_file=ann_file_val,
-        data_prefix=dict(img=data_root_val),
-        filename_tmpl=filename_tmpl,
+        data_prefix=dict(_delete_=True, img=data_root_val),
         pipeline=test_pipeline,
-        test_mode=True))
-val_evaluator = dict(type='AccMetric')
-test_evaluator = dict(type='AccMetric')
+        filename_tmpl=filename_tmpl))

@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ...compat.checkpoints import CheckpointError, read_checkpoint
+from ...files import whole_file
 from ..locking import file_lock
 
 #: Environment variable with the folder of everything that is cached.
@@ -105,13 +106,8 @@ def _write(path: Path, text: str, tensor: Tensor) -> None:
     content = save(
         dict(features=tensor.detach().cpu().contiguous()),
         dict(description=text, sha256=_sha256(_bytes(tensor))))
-    temporary = path.with_suffix(f'.{os.getpid()}.tmp')
-    with _named(path.parent):
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with _named(path.parent), whole_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager

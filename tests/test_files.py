@@ -1,0 +1,28 @@
+"""A file is written whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from mmvidadapt.files import whole_file
+
+
+def test_file_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / 'a.txt'
+    path.write_text('old')
+    with whole_file(path) as partial:
+        assert partial.suffix == '.txt' and partial.parent == tmp_path
+        partial.write_text('new')
+        assert path.read_text() == 'old'
+    assert path.read_text() == 'new'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / 'a.txt'
+    path.write_text('old')
+    with pytest.raises(ZeroDivisionError), whole_file(path) as partial:
+        partial.write_text('half')
+        raise ZeroDivisionError
+    assert path.read_text() == 'old'
+    assert list(tmp_path.iterdir()) == [path]
