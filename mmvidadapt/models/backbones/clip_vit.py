@@ -4,7 +4,7 @@ from typing import Sequence
 
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..adapters import AdapterStack
 from ..clip.arch import vision_arch
@@ -80,11 +80,14 @@ class CLIPViT(BaseModule):
             self.encoder.transformer.compile_blocks(
                 **(compile if isinstance(compile, dict) else {}))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor,
+                stacks: Sequence[nn.Module] = ()) -> Tensor:
         """Encode clips.
 
         Args:
             x (Tensor): ``(B, 3, T, H, W)``.
+            stacks (Sequence[nn.Module]): Adapters of other owners, called
+                after those of this backbone at a point they share.
 
         Returns:
             Tensor: ``(B, T', D)``.
@@ -105,7 +108,7 @@ class CLIPViT(BaseModule):
                 'train pipeline or num_frames')
         frames = x.transpose(1, 2).flatten(0, 1)  # (B*T, 3, H, W)
         tokens, layout, states = self.encoder(
-            frames, num_frames, stacks=[self.adapters])
+            frames, num_frames, stacks=[self.adapters, *stacks])
         for reader, state in states:
             if hasattr(reader, 'read_out'):
                 return reader.read_out(state, tokens, layout)

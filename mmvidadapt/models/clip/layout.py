@@ -18,8 +18,9 @@ class TokenLayout:
     Args:
         kind (str): ``'framewise'`` for tokens ``(B*T, 1+N, D)`` (clip-major,
             frame-minor, class token first), ``'joint'`` for
-            ``(B, 1+N*T, D)`` (one class token per clip) or ``'text'`` for
-            ``(B, L, D)``.
+            ``(B, 1+N*T, D)`` (one class token per clip, then patches
+            space-major, frame-minor: patch ``n`` of frame ``t`` is token
+            ``1 + n*T + t``) or ``'text'`` for ``(B, L, D)``.
         num_frames (int): Frames ``T`` of a clip; 1 for text.
         grid_size (tuple[int, int]): Patch rows and columns, ``N = h*w``;
             ``(L, 1)`` for text.
@@ -64,3 +65,19 @@ class TokenLayout:
                 f'layout into clips of {self.num_frames} frames: pass the '
                 'layout that belongs to these tokens')
         return x.unflatten(0, (-1, self.num_frames))
+
+    def split_patches(self, x: Tensor) -> Tensor:
+        """View the patch tokens of a joint layout by place and frame.
+
+        Shapes:
+            - Input: ``(B, 1+N*T, D)``.
+            - Output: ``(B, N, T, D)``, without the class token.
+        """
+        if self.kind != 'joint' or (
+                x.shape[1] != 1 + self.num_patches * self.num_frames):
+            raise ValueError(
+                f'cannot split {tuple(x.shape)} tokens of a {self.kind} '
+                f'layout into {self.num_patches} patches of '
+                f'{self.num_frames} frames: pass the layout that belongs to '
+                'these tokens')
+        return x[:, 1:].unflatten(1, (self.num_patches, self.num_frames))

@@ -162,6 +162,19 @@ def test_input_that_is_no_batch_of_clips(shape):
         _build()(torch.zeros(shape))
 
 
+def test_adapters_of_another_owner_come_after_its_own():
+    model = _build(dict(type='Shift', layers=[1])).eval()
+    other = _build(dict(type='Merge', layers=[1])).eval()
+    both = _build(dict(type='Shift', layers=[1]),
+                  dict(type='Merge', layers=[1])).eval()
+    both.encoder.load_state_dict(model.encoder.state_dict())
+    both.adapters[0].load_state_dict(model.adapters[0].state_dict())
+    both.adapters[1].load_state_dict(other.adapters[0].state_dict())
+    out = model(_clips(), stacks=[other.adapters])
+    assert out.shape == (2, 2, 32)
+    assert torch.equal(out, both(_clips()))
+
+
 # -- training --------------------------------------------------------------
 
 

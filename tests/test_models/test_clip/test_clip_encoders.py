@@ -67,6 +67,17 @@ def test_layout_counts_and_splits():
         TokenLayout('text', 1, (6, 1)).split_frames(tokens)
 
 
+def test_joint_layout_splits_patches_by_place_then_frame():
+    layout = TokenLayout('joint', 3, (1, 2))
+    tokens = torch.arange(14).view(2, 7, 1)  # two clips: class token, 2*3
+    patches = layout.split_patches(tokens)
+    assert patches[1, :, :, 0].tolist() == [[8, 9, 10], [11, 12, 13]]
+    for wrong in (layout.with_frames(2), TokenLayout('text', 1, (7, 1))):
+        with pytest.raises(ValueError, match=r'cannot split \(2, 7, 1\) '
+                           'tokens of a (joint|text) layout into .* patches'):
+            wrong.split_patches(tokens)
+
+
 def test_unknown_activation():
     with pytest.raises(ValueError, match="unknown activation 'relu': use gelu "
                        'or quick_gelu'):
