@@ -5,24 +5,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
-import matplotlib
-
-matplotlib.use('Agg')  # before pyplot: there may be no display
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.gridspec import SubplotSpec
-from matplotlib.image import AxesImage
 from torch import Tensor, nn
 
 from ..apis.side_activations import side_activations
-from ..files import whole_file
 from ..models.adapters.inti import InTI
 from ..models.clip.layout import TokenLayout
+from ..visualization.canvas import (
+    add_scale,
+    heat_map,
+    row_name,
+    save_figure,
+    tile,
+)
 
 #: Of the models, in the order in which they are shown.
 COLOURS = ('#0072B2', '#D55E00', '#009E73')
@@ -42,18 +40,6 @@ class Look(NamedTuple):
     backbone: nn.Module
     frames: np.ndarray
     clip: Tensor
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all.
-
-    Args:
-        figure (Figure): Closed afterwards.
-        path (Path): File.
-    """
-    with whole_file(path) as part:
-        figure.savefig(part, dpi=130, facecolor='white')
-    plt.close(figure)
 
 
 # -- InTI's weights over the frames ----------------------------------------
@@ -103,35 +89,6 @@ def _weight_map(weights: np.ndarray, grid: Tuple[int, int],
     return F.interpolate(maps, size=size, mode='nearest')[:, 0].numpy()
 
 
-def _tile(axes: Axes, picture: np.ndarray, colour: str = '0.75') -> None:
-    axes.imshow(picture)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_color(colour)
-
-
-def _heat_map(axes: Axes, picture: np.ndarray, values: np.ndarray,
-              colours: str) -> AxesImage:
-    """Values from 0 to 1, one per patch or pixel, over a grey picture."""
-    _tile(axes, picture.mean(axis=-1, keepdims=True).repeat(3, 2))
-    height, width = picture.shape[:2]
-    return axes.imshow(values, cmap=colours, vmin=0, vmax=1, alpha=.6,
-                       extent=(-.5, width - .5, height - .5, -.5))
-
-
-def _row_name(figure: Figure, cell: SubplotSpec, text: str) -> None:
-    axes = figure.add_subplot(cell)
-    axes.axis('off')
-    axes.text(1, .5, text, ha='right', va='center', fontsize=11)
-
-
-def _add_scale(figure: Figure, image: AxesImage, label: str) -> None:
-    bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
-                          aspect=40)
-    bar.set_label(label)
-
-
 def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
                  grid: Tuple[int, int], title: str, path: Path) -> None:
     """Frames, weights and aggregated frames of every InTI (the paper's
@@ -161,37 +118,37 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
     table = figure.add_gridspec(num_rows, count + 1,
                                 width_ratios=[1.5] + [1] * count)
 
-    _row_name(figure, table[0, 0], f'{count} frames')
+    row_name(figure, table[0, 0], f'{count} frames')
     for t in range(count):
         axes = figure.add_subplot(table[0, 1 + t])
-        _tile(axes, pictures[t])
+        tile(axes, pictures[t])
         axes.set_title(f'{t + 1}', fontsize=10)
     images = []
     weight_axes = []
     for stage, found in enumerate(weights):
         maps = _weight_map(found, grid, size)
         width = count // len(maps)
-        _row_name(figure, table[1 + 2 * stage, 0],
-                  f'InTI {stage + 1}:\nweight of each\npatch in its pair')
+        row_name(figure, table[1 + 2 * stage, 0],
+                 f'InTI {stage + 1}:\nweight of each\npatch in its pair')
         for t, values in enumerate(maps):
             axes = figure.add_subplot(
                 table[1 + 2 * stage, 1 + t * width:1 + (t + 1) * width])
-            images.append(_heat_map(axes, pictures[t], values, 'RdBu_r'))
+            images.append(heat_map(axes, pictures[t], values, 'RdBu_r'))
             axes.set_xlabel(f'mean {values.mean():.2f}', fontsize=9)
             weight_axes.append(axes)
         mixed = maps[..., None] * pictures
         pictures = mixed[0::2] + mixed[1::2]
-        _row_name(figure, table[2 + 2 * stage, 0],
-                  f'aggregated:\n{len(pictures)} frames')
+        row_name(figure, table[2 + 2 * stage, 0],
+                 f'aggregated:\n{len(pictures)} frames')
         width = count // len(pictures)
         for t, picture in enumerate(pictures):
             axes = figure.add_subplot(
                 table[2 + 2 * stage, 1 + t * width:1 + (t + 1) * width])
-            _tile(axes, picture)
+            tile(axes, picture)
             axes.set_xlabel(f'frames {t * width + 1} to {(t + 1) * width}',
                             fontsize=9)
-    _add_scale(figure, images[-1], 'weight in the pair: 0.5 is the plain '
-               'mean, 1 takes this frame alone')
+    add_scale(figure, images[-1], 'weight in the pair: 0.5 is the plain '
+              'mean, 1 takes this frame alone')
     save_figure(figure, path)
 
 
@@ -241,20 +198,20 @@ def draw_activations(frames: np.ndarray, norms: Dict[str, np.ndarray],
     figure.suptitle(title, fontsize=13)
     table = figure.add_gridspec(1 + len(norms), count + 1,
                                 width_ratios=[1.5] + [1] * count)
-    _row_name(figure, table[0, 0], f'{count} frames')
+    row_name(figure, table[0, 0], f'{count} frames')
     for t, frame in enumerate(frames):
         axes = figure.add_subplot(table[0, 1 + t])
-        _tile(axes, frame)
+        tile(axes, frame)
         axes.set_title(f'{t + 1}', fontsize=10)
     images = []
     for row, (name, values) in enumerate(norms.items(), start=1):
-        _row_name(figure, table[row, 0], name)
+        row_name(figure, table[row, 0], name)
         scaled = (values - values.min()) / np.ptp(values)
         for t, frame in enumerate(frames):
             axes = figure.add_subplot(table[row, 1 + t])
-            images.append(_heat_map(axes, frame / 255, scaled[t], 'inferno'))
-    _add_scale(figure, images[-1], 'size (L2 norm) of each token:\n0 is the '
-               'smallest of the row, 1 the largest')
+            images.append(heat_map(axes, frame / 255, scaled[t], 'inferno'))
+    add_scale(figure, images[-1], 'size (L2 norm) of each token:\n0 is the '
+              'smallest of the row, 1 the largest')
     save_figure(figure, path)
 
 

@@ -1,0 +1,1 @@
+"""The pictures of the papers, drawn of any checkpoint."""
