@@ -75,19 +75,29 @@ class CLIPViT(BaseModule):
         self.num_frames = num_frames
         self.encoder = CLIPVisionEncoder(**encoder)
         self.adapters = stack
+        self._guests: list[nn.Module] = []  # a list, so not registered
         refuse_partial_load(self)
         if compile:
             self.encoder.transformer.compile_blocks(
                 **(compile if isinstance(compile, dict) else {}))
 
-    def forward(self, x: Tensor,
-                stacks: Sequence[nn.Module] = ()) -> Tensor:
+    def host(self, stack: nn.Module) -> None:
+        """Run the adapters of another owner too, in every forward pass.
+
+        They do not become part of this module: they are moved, saved and
+        trained with their owner. At a point that they share with adapters
+        of this backbone they come after these.
+
+        Args:
+            stack (nn.Module): An :class:`AdapterStack`.
+        """
+        self._guests.append(stack)
+
+    def forward(self, x: Tensor) -> Tensor:
         """Encode clips.
 
         Args:
             x (Tensor): ``(B, 3, T, H, W)``.
-            stacks (Sequence[nn.Module]): Adapters of other owners, called
-                after those of this backbone at a point they share.
 
         Returns:
             Tensor: ``(B, T', D)``.
@@ -108,7 +118,7 @@ class CLIPViT(BaseModule):
                 'train pipeline or num_frames')
         frames = x.transpose(1, 2).flatten(0, 1)  # (B*T, 3, H, W)
         tokens, layout, states = self.encoder(
-            frames, num_frames, stacks=[self.adapters, *stacks])
+            frames, num_frames, stacks=[self.adapters, *self._guests])
         for reader, state in states:
             if hasattr(reader, 'read_out'):
                 return reader.read_out(state, tokens, layout)

@@ -170,7 +170,10 @@ def test_adapters_of_another_owner_come_after_its_own():
     both.encoder.load_state_dict(model.encoder.state_dict())
     both.adapters[0].load_state_dict(model.adapters[0].state_dict())
     both.adapters[1].load_state_dict(other.adapters[0].state_dict())
-    out = model(_clips(), stacks=[other.adapters])
+    names = set(model.state_dict())
+    model.host(other.adapters)
+    assert set(model.state_dict()) == names
+    out = copy.deepcopy(model)(_clips())
     assert out.shape == (2, 2, 32)
     assert torch.equal(out, both(_clips()))
 
