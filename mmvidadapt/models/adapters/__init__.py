@@ -8,9 +8,10 @@ from .inti import InTI
 from .linear_pooling import LinearPooling
 from .local_mhra import LocalMHRA, LocalMHRAPreBlock
 from .lora import LoRA
+from .msta import MSTA, MSTAText, MSTAVideo
 
 __all__ = [
     'AdaptFormer', 'Adapter', 'AdapterStack', 'ConvPooling', 'GlobalUniBlock',
     'InTI', 'LinearPooling', 'LocalMHRA', 'LocalMHRAPreBlock', 'LoRA',
-    'POINTS'
+    'MSTA', 'MSTAText', 'MSTAVideo', 'POINTS'
 ]

@@ -61,6 +61,9 @@ def adapter_class(name: str | type) -> Type[nn.Module]:
     """
     cls = MODELS.get(name) if isinstance(name, str) else name
     point = getattr(cls, 'point', None)
+    if hasattr(cls, 'instead'):
+        raise ValueError(f'{name} does not sit in one tower: use '
+                         f'{cls.instead}')
     if cls is None or point is None:
         known = sorted(
             key for key, value in MODELS.module_dict.items()

@@ -84,6 +84,55 @@ def depthwise_temporal_conv(x: Tensor, weight: Tensor,
         return y.permute(0, 2, 3, 1).flatten(0, 1).to(x.dtype)
 
 
+def grouped_temporal_conv(x: Tensor, weight: Tensor, bias: Tensor | None,
+                          groups: int, frames: int) -> Tensor:
+    """Convolve groups of channels over three frames, at each place.
+
+    Equals ``F.conv3d(..., padding=(1, 0, 0), groups=groups)`` with a
+    (3, 1, 1) kernel.
+
+    Args:
+        x (Tensor): Patch tokens ``(B, T, N, C)`` or ``(B, N, T, C)``.
+        weight (Tensor): ``(D, C / groups, 3)``.
+        bias (Tensor | None): ``(D)``.
+        groups (int): Groups.
+        frames (int): Dimension of the frames, 1 or 2.
+
+    Returns:
+        Tensor: As ``x``, with ``D`` channels.
+    """
+    if x.is_cuda:
+        return _banded_product(x, weight, bias, groups, frames)
+    with torch.autocast('cpu', enabled=False):
+        grid, weight, bias = _as_float(x, weight, bias)
+        # Frames and places are an image; its kernel is 3 x 1 or 1 x 3.
+        place = 4 - frames  # of the axis that the kernel is one wide in
+        y = F.conv2d(
+            grid.permute(0, 3, 1, 2), weight.unsqueeze(place), bias,
+            padding=(2 - frames, frames - 1), groups=groups)
+        return y.permute(0, 2, 3, 1).to(x.dtype)
+
+
+def _banded_product(x: Tensor, weight: Tensor, bias: Tensor | None,
+                    groups: int, frames: int) -> Tensor:
+    """The same by one matrix product over a frame and its neighbours.
+
+    Kernels for narrow groups use no matrix units on a GPU, so groups are
+    written out as blocks of a matrix that is zero elsewhere.
+    """
+    blocks = weight.unflatten(0, (groups, -1)).permute(3, 0, 1, 2)
+    rows = torch.zeros(3, groups, blocks.shape[2], groups, blocks.shape[3],
+                       dtype=weight.dtype, device=weight.device)
+    own = torch.arange(groups, device=weight.device)
+    rows[:, own, :, own] = blocks.transpose(0, 1)  # (groups, 3, d, c)
+    matrix = rows.flatten(3).flatten(1, 2)  # (3, D, C)
+    length = x.shape[frames]
+    padded = F.pad(x, (0, 0, 1, 1) if frames == 2 else (0, 0, 0, 0, 1, 1))
+    past, future = (padded.narrow(frames, start, length) for start in (0, 2))
+    return F.linear(torch.cat([past, x, future], dim=-1),
+                    torch.cat(matrix.unbind(), dim=-1), bias)
+
+
 def _as_float(x: Tensor, weight: Tensor, bias: Tensor | None
               ) -> tuple[Tensor, Tensor, Tensor | None]:
     return (x.float(), weight.float(),

@@ -65,11 +65,14 @@ class FrameHead(BaseHead):
         self.merged_weight = merged_weight
 
     @abstractmethod
-    def classify(self, pooled: Tensor) -> Tensor:
+    def classify(self, pooled: Tensor,
+                 class_features: Tensor | None = None) -> Tensor:
         """Score videos.
 
         Args:
             pooled (Tensor): Features of the videos ``(B, D)``, float32.
+            class_features (Tensor | None): Text features of the classes
+                ``(K, D)``, if the recognizer computes them.
 
         Returns:
             Tensor: ``(B, K)``, float32.
@@ -90,13 +93,15 @@ class FrameHead(BaseHead):
             return pooled
         return pooled + temporal.float().mean(dim=1)
 
-    def forward(self, x: Tensor | Sequence[Tensor], **_: Any) -> Tensor:
+    def forward(self, x: Tensor | Sequence[Tensor],
+                class_features: Tensor | None = None, **_: Any) -> Tensor:
         """Score clips.
 
         Args:
             x (Tensor | Sequence[Tensor]): Frame features ``(B, T', D)``, or
                 such features with those of one or two temporal branches, of
                 which the first counts.
+            class_features (Tensor | None): As for :meth:`classify`.
 
         Returns:
             Tensor: ``(B, K)``, float32 under any autocast.
@@ -105,7 +110,8 @@ class FrameHead(BaseHead):
             ValueError: If the features are not ``(B, T', in_channels)``.
         """
         branches = self._branches(x)
-        return self.classify(self.pool(branches.frames, branches.temporal))
+        return self.classify(
+            self.pool(branches.frames, branches.temporal), class_features)
 
     def _branches(self, x: Tensor | Sequence[Tensor]) -> Branches:
         branches = Branches(*([x] if isinstance(x, Tensor) else x))
@@ -121,23 +127,27 @@ class FrameHead(BaseHead):
         return branches
 
     def loss(self, feats: Tensor | Sequence[Tensor],
-             data_samples: SampleList, **_: Any) -> Dict[str, Tensor]:
+             data_samples: SampleList,
+             class_features: Tensor | None = None,
+             **_: Any) -> Dict[str, Tensor]:
         """Compute the losses of all branches.
 
         Args:
             feats (Tensor | Sequence[Tensor]): As for :meth:`forward`.
             data_samples (SampleList): One sample per clip with ``gt_label``.
+            class_features (Tensor | None): As for :meth:`classify`.
 
         Returns:
             dict[str, Tensor]: Losses and accuracies; those of the second
             branch end in ``_merged``.
         """
-        scores = self(feats)
+        scores = self(feats, class_features)
         losses = self.loss_by_feat(scores, data_samples)
         branches = self._branches(feats)
         if branches.merged is None:
             return losses
-        merged = self.classify(self.pool(branches.frames, branches.merged))
+        merged = self.classify(
+            self.pool(branches.frames, branches.merged), class_features)
         if self.merged_loss == 'kl':
             losses['loss_kl_merged'] = self.merged_weight * F.kl_div(
                 merged.log_softmax(dim=-1),

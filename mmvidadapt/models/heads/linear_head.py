@@ -46,7 +46,8 @@ class LinearHead(FrameHead):
         refuse_partial_load(
             self, allow=['shape'] if reinit_on_mismatch else [])
 
-    def classify(self, pooled: Tensor) -> Tensor:
+    def classify(self, pooled: Tensor,
+                 class_features: Tensor | None = None) -> Tensor:
         """Score videos; see :meth:`FrameHead.classify`."""
         pooled = self.dropout(pooled)
         with no_autocast(pooled):

@@ -57,9 +57,11 @@ class TextHead(FrameHead):
             ``'k400'``, a file, a list of names.
         templates (str | Sequence[str]): As :func:`prompt_templates` takes
             them: ``'mote'``, a file, a list of sentences.
-        text (dict | None): The text tower: ``arch``, ``act`` and ``weights``
-            as for :class:`CLIPTextEncoder`; ``cache_dir`` as for
-            :func:`cache_folder`.
+        text (dict | str | None): The text tower: ``arch``, ``act`` and
+            ``weights`` as for :class:`CLIPTextEncoder`; ``cache_dir`` as for
+            :func:`cache_folder`. ``'recognizer'`` if the recognizer trains a
+            text tower and hands over the features, as
+            :class:`VideoTextRecognizer` does.
         features (Tensor | Sequence | None): Text features of the classes
             ``(K, D')``, in place of ``text`` and ``templates``.
         projection (bool): Map features of another width than the text's to
@@ -91,7 +93,7 @@ class TextHead(FrameHead):
                  in_channels: int,
                  classes: str | Sequence[str],
                  templates: str | Sequence[str] = 'mote',
-                 text: dict | None = None,
+                 text: dict | str | None = None,
                  features: Tensor | Sequence | None = None,
                  projection: bool = False,
                  scale: float = 100.,
@@ -102,7 +104,7 @@ class TextHead(FrameHead):
                  average_clips: str | None = None,
                  init_cfg: dict | None = None,
                  **kwargs: Any) -> None:
-        self._check_options(text, features, scale, modulation_k,
+        self._check_options(text, features, scale, modulate, modulation_k,
                             modulation_gamma, average_clips)
         names = class_names(classes)
         super().__init__(len(names), in_channels, init_cfg=init_cfg,
@@ -115,23 +117,27 @@ class TextHead(FrameHead):
         self.modulation_gamma = modulation_gamma
         if modulate:
             self._check_enough(len(names), 'classes')
-        if text is not None:
-            width = text_arch(text['arch']).output_dims
-            ready = torch.empty(len(names), width)
+        if text == 'recognizer':
+            ready = torch.empty(0, in_channels)
+        elif isinstance(text, dict):
+            ready = torch.empty(
+                len(names), text_arch(text['arch']).output_dims)
         else:
             ready = _given_features(features, len(names))
-            width = ready.shape[1]
+        width = ready.shape[1]
         if in_channels != width and not projection:
             raise ValueError(
                 f'the features of frames have {in_channels} channels and '
                 f'those of texts {width}: let the encoder project (project='
                 'True), or set projection=True')
         #: Whether the features of the classes are known.
-        self._encoded = text is None
+        self._encoded = not isinstance(text, dict)
         #: Whether the fine-tuning classes are these; None if not compared.
         self._own_classes: bool | None = None
         self.register_buffer('class_features', ready, persistent=False)
-        self.register_buffer(_TUNED, torch.zeros_like(ready))
+        # Nothing to keep where the features are computed from weights.
+        self.register_buffer(_TUNED, torch.zeros_like(ready),
+                             persistent=text != 'recognizer')
         self.projection = nn.Linear(
             in_channels, width, bias=False) if projection else None
         self.logit_scale = nn.Parameter(
@@ -140,15 +146,25 @@ class TextHead(FrameHead):
         refuse_partial_load(self)
 
     @staticmethod
-    def _check_options(text: dict | None, features: Any, scale: float,
-                       modulation_k: int, modulation_gamma: float,
+    def _check_options(text: dict | str | None, features: Any, scale: float,
+                       modulate: bool, modulation_k: int,
+                       modulation_gamma: float,
                        average_clips: str | None) -> None:
         if (text is None) == (features is None):
             raise ValueError(
                 'TextHead needs the text tower, as in text=dict(arch='
                 "'ViT-B-16', act='quick_gelu', weights='openai'), or the "
                 'features of the classes: give one of them')
-        if text is not None:
+        if isinstance(text, str):
+            if text != 'recognizer':
+                raise ValueError(f'unknown text={text!r}: give the text tower '
+                                 "as a dict, or 'recognizer'")
+            if modulate:
+                raise ValueError(
+                    'temporal feature modulation compares fixed text '
+                    "features, and text='recognizer' trains them: set "
+                    'modulate=False')
+        elif text is not None:
             for option in text:
                 if option not in _TEXT_OPTIONS:
                     raise ValueError(f'unknown option {option!r} of text: use '
@@ -188,7 +204,7 @@ class TextHead(FrameHead):
         """Encode the classes, once; nothing on meta tensors."""
         if self._encoded or self.class_features.is_meta:
             return
-        assert self.text is not None
+        assert isinstance(self.text, dict)
         self.class_features.copy_(encode_classes(
             self.class_names, self.templates,
             device=self.class_features.device, **self.text))
@@ -256,19 +272,33 @@ class TextHead(FrameHead):
             nearness = cosines.amax(dim=-1).mean(dim=-1)  # M of Eq. 11
             return torch.exp(-(1 - nearness) / self.modulation_gamma)
 
-    def classify(self, pooled: Tensor) -> Tensor:
+    def classify(self, pooled: Tensor,
+                 class_features: Tensor | None = None) -> Tensor:
         """Score videos.
 
         Args:
             pooled (Tensor): Features of the videos ``(B, D)``.
+            class_features (Tensor | None): Text features ``(K, D')`` with
+                ``text='recognizer'``, of any norm.
 
         Returns:
             Tensor: Cosines times the scale ``(B, K)``, float32.
+
+        Raises:
+            ValueError: If such features lack.
         """
         self._encode()
         with no_autocast(pooled):
-            cosines = self._among_texts(pooled) @ (
-                self.class_features.float().T)
+            if self.text != 'recognizer':
+                class_features = self.class_features.float()
+            elif class_features is None:
+                raise ValueError(
+                    "TextHead has text='recognizer' and got no features of "
+                    'classes: use it in a VideoTextRecognizer, or give text '
+                    'as a dict')
+            else:
+                class_features = F.normalize(class_features.float(), dim=-1)
+            cosines = self._among_texts(pooled) @ class_features.T
             return self.logit_scale.float().exp() * cosines
 
     def _among_texts(self, pooled: Tensor) -> Tensor:
@@ -279,9 +309,11 @@ class TextHead(FrameHead):
         return F.normalize(pooled, dim=-1)
 
     def loss(self, feats: Tensor | Sequence[Tensor],
-             data_samples: SampleList, **_: Any) -> Dict[str, Tensor]:
+             data_samples: SampleList,
+             class_features: Tensor | None = None,
+             **_: Any) -> Dict[str, Tensor]:
         """Compute the losses; see :meth:`FrameHead.loss`."""
-        losses = super().loss(feats, data_samples)
+        losses = super().loss(feats, data_samples, class_features)
         # A checkpoint that fine-tuning started from had other classes.
         if self.training and not self._own_classes and (
                 not self.class_features.is_meta):
