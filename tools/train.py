@@ -3,13 +3,12 @@
 
 import argparse
 
-from mmaction.registry import RUNNERS
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis.cli import (
     add_run_options,
+    build_runner,
     make_parser,
     prepare_run,
     run_tool,
@@ -93,8 +92,7 @@ def main(args: argparse.Namespace) -> None:
     """Train."""
     cfg = prepare_run(args)
     apply_options(cfg, args)
-    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    build(cfg).train()
+    build_runner(cfg).train()
 
 
 if __name__ == '__main__':

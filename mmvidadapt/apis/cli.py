@@ -8,7 +8,9 @@ import sys
 import traceback
 from typing import Callable
 
+from mmaction.registry import RUNNERS
 from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
 
 from ..compat.checkpoints import CheckpointError
 from ..datasets import BrokenVideoError, TooManyBrokenVideosError
@@ -47,16 +49,28 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         'train_dataloader.batch_size=4 or model.backbone.num_frames=8')
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add what training and testing share."""
-    add_config_options(parser)
-    parser.add_argument(
-        '--work-dir', help='folder of logs and checkpoints; '
-        'default work_dirs/<name of the config>')
+def add_synthetic_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--synthetic``, which :func:`with_options` applies."""
     parser.add_argument(
         '--synthetic', nargs='?', type=int, const=16, metavar='N',
         help='replace each data set by N generated videos (default 16) that '
         'run through the pipelines of the config')
+
+
+def add_run_options(
+        parser: argparse.ArgumentParser,
+        work_dir: str = 'work_dirs/<name of the config>') -> None:
+    """Add what training and testing share.
+
+    Args:
+        parser (argparse.ArgumentParser): The parser.
+        work_dir (str): How the default of ``--work-dir`` reads.
+    """
+    add_config_options(parser)
+    parser.add_argument(
+        '--work-dir', help='folder of logs and checkpoints; '
+        f'default {work_dir}')
+    add_synthetic_option(parser)
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none', help='how the processes were started')
@@ -88,6 +102,25 @@ def load_config(path: str) -> Config:
     return cfg
 
 
+def with_options(args: argparse.Namespace) -> Config:
+    """The config that a command line names, as its options change it.
+
+    Args:
+        args (argparse.Namespace): Parsed ``config``, ``--cfg-options`` and
+            ``--synthetic``.
+
+    Returns:
+        Config: The config.
+    """
+    from ..datasets.synthetic import use_synthetic_data
+    cfg = load_config(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.synthetic is not None:
+        use_synthetic_data(cfg, args.synthetic)
+    return cfg
+
+
 def prepare_run(args: argparse.Namespace) -> Config:
     """The config of a run, with the options of :func:`add_run_options`.
 
@@ -97,20 +130,28 @@ def prepare_run(args: argparse.Namespace) -> Config:
     Returns:
         Config: Ready for ``Runner.from_cfg``.
     """
-    from ..datasets.synthetic import use_synthetic_data
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = load_config(args.config)
+    cfg = with_options(args)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('work_dirs', name)
-    if args.synthetic is not None:
-        use_synthetic_data(cfg, args.synthetic)
     return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner of a config, of the class that it names.
+
+    Args:
+        cfg (Config): As from :func:`prepare_run`.
+
+    Returns:
+        Runner: Ready to train or to test.
+    """
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    return build(cfg)
 
 
 def user_message(error: Exception) -> str:
