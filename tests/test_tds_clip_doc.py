@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope, init_default_scope
 
 from mmvidadapt.apis.complexity import config_complexity
 from mmvidadapt.models.backbones.side_clip_vit import PRESETS
+from mmvidadapt.models.switches import switches_from_tensor
 from tests.conftest import ROOT
 from tests.test_own_data import call, checkpoint, results, scalars, train
 from tests.tiny import write_tiny_config
@@ -146,7 +147,8 @@ def test_clips_works(checkout: Path) -> None:
 def test_longer_works(checkout: Path) -> None:
     run = train('data/mine/longer.py')
     state = checkpoint(run / 'epoch_1.pth')['state_dict']
-    assert state['backbone.trained_frames'] == 16
+    switches = switches_from_tensor(state['backbone.switches'])
+    assert switches['num_frames'] == 16
 
 
 @quickly

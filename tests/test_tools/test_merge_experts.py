@@ -14,6 +14,10 @@ from torch import Tensor
 
 from mmvidadapt.compat.checkpoints import read_checkpoint
 from mmvidadapt.models.necks import merge_state_dict
+from mmvidadapt.models.switches import (
+    switches_from_tensor,
+    switches_to_tensor,
+)
 from tests.conftest import ROOT
 from tests.scripts import Finished, plain_tool
 from tests.tiny_clip import frames, randomize, reference
@@ -119,7 +123,7 @@ def test_checkpoints_without_experts_make_a_soup_as_well(
     for i in range(3):
         state = {'w': torch.full((2, ), float(i)).bfloat16(),
                  'norm.num_batches_tracked': torch.tensor(i),
-                 'backbone.trained_frames': torch.tensor(8)}
+                 'backbone.switches': switches_to_tensor(dict(num_frames=8))}
         files.append(tmp_path / f'{i}.pth')
         torch.save(state, files[-1])  # a bare state dict
     out = tmp_path / 'soup.pth'
@@ -129,7 +133,8 @@ def test_checkpoints_without_experts_make_a_soup_as_well(
     assert found['w'].tolist() == [1, 1]
     assert found['w'].dtype == torch.bfloat16
     assert found['norm.num_batches_tracked'] == 0
-    assert found['backbone.trained_frames'] == 8
+    assert switches_from_tensor(found['backbone.switches']) == {
+        'num_frames': 8}
 
 
 @pytest.fixture

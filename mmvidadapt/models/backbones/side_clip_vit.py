@@ -12,9 +12,17 @@ from ..clip.block import recompute
 from ..clip.layout import TokenLayout
 from ..clip.vision_encoder import CLIPVisionEncoder
 from ..freed_memory import return_freed_memory
-from ..side import DifferenceGate, SideBlock, SideStem, Tap, TemporalBranch
+from ..side import (
+    DifferenceGate,
+    SideBlock,
+    SideStem,
+    Tap,
+    TemporalBranch,
+    side_switches,
+)
 from ..side.temporal import DIFFERENCES
-from ..strict_loading import PartialLoadError, refuse_partial_load
+from ..strict_loading import refuse_partial_load
+from ..switches import remember_switches
 
 #: Values of the switches that tell the published models apart. 'paper': the
 #: values that TDS-CLIP's own ablations prefer; 'published': what the released
@@ -80,8 +88,11 @@ class SideCLIPViT(BaseModule):
             the rest again in backward; running statistics move once. Freed
             memory of the CPU goes back to the system, see
             :func:`~mmvidadapt.models.freed_memory.return_freed_memory`.
-        check_num_frames (bool): Refuse a checkpoint that was trained with
-            another ``num_frames``; switch it off to fine-tune one.
+        check_switches (bool): Refuse a checkpoint that was trained with
+            other values of what its shapes do not tell (``num_frames``,
+            ``num_heads``, ``alpha``, ``beta``, ``stem_padding``,
+            ``difference``, ``kernel_size``, CLIP's heads and activation);
+            switch it off to fine-tune one.
         init_cfg (dict | None): mmengine's initialisation config.
 
     Shapes:
@@ -109,7 +120,7 @@ class SideCLIPViT(BaseModule):
                  kernel_size: int = 3,
                  encoder_dtype: str | None = None,
                  with_cp: bool = False,
-                 check_num_frames: bool = True,
+                 check_switches: bool = True,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         values = _with_preset(
@@ -148,7 +159,6 @@ class SideCLIPViT(BaseModule):
         self.with_cp = with_cp
         if with_cp:
             return_freed_memory()
-        self.check_num_frames = check_num_frames
 
         self.stem = SideStem(
             side_dims, arch.patch_size, self.window, values['alpha'],
@@ -167,9 +177,13 @@ class SideCLIPViT(BaseModule):
                     if layer in layers else None))
             for layer in range(arch.num_layers))
         self.post_norm = nn.BatchNorm1d(side_dims)
-        self.register_buffer('trained_frames', torch.tensor(num_frames))
-        self.register_load_state_dict_pre_hook(_check_trained_frames)
         refuse_partial_load(self)
+        remember_switches(self, check_switches, side_switches(
+            num_frames=num_frames, num_heads=num_heads,
+            window=self.window, alpha=values['alpha'], beta=values['beta'],
+            stem_padding=values['stem_padding'], td_layers=layers,
+            difference=difference, kernel_size=kernel_size,
+            clip_heads=arch.num_heads, act=self.encoder.act))
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode clips.
@@ -342,20 +356,3 @@ def _check_sizes(side_dims: int, num_heads: int, window: int,
         raise ValueError(
             f'stem_padding={padding} is not between 0 and half a patch of '
             f'{patch_size} pixels: use 1 (TDS-CLIP) or 0 (Side4Video)')
-
-
-def _check_trained_frames(module: SideCLIPViT, state_dict: dict, prefix: str,
-                          *_: Any) -> None:
-    """Refuse a checkpoint of another frame count; keep the own count."""
-    key = f'{prefix}trained_frames'
-    if key not in state_dict:
-        return
-    trained = int(state_dict[key])
-    if trained != module.num_frames:
-        if module.check_num_frames:
-            raise PartialLoadError(
-                f'the checkpoint was trained with {trained} frames and '
-                f'SideCLIPViT has num_frames={module.num_frames}: set '
-                f'num_frames={trained}, or check_num_frames=False to '
-                'fine-tune it with other clips')
-        state_dict[key] = module.trained_frames.detach().clone()

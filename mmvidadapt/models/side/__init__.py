@@ -9,6 +9,10 @@ papers and from facts about the released program.
 
 from .block import SideBlock, Tap
 from .stem import SideStem
+from .switches import side_switches
 from .temporal import DifferenceGate, TemporalBranch
 
-__all__ = ['DifferenceGate', 'SideBlock', 'SideStem', 'Tap', 'TemporalBranch']
+__all__ = [
+    'DifferenceGate', 'SideBlock', 'SideStem', 'Tap', 'TemporalBranch',
+    'side_switches'
+]

@@ -13,7 +13,6 @@ from math import isqrt
 from types import NoneType
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from ..published import (
@@ -23,6 +22,8 @@ from ..published import (
     indices_in,
     shape_of,
 )
+from ..switches import switches_to_tensor
+from .switches import side_switches
 
 #: From the published name of a module to ours.
 _MODULES = (
@@ -122,7 +123,13 @@ def convert_published(
         published_name(name): published_shape(name, value)
         for name, value in state_dict.items()
     }
-    converted['backbone.trained_frames'] = torch.tensor(num_frames)
+    backbone = config['backbone']
+    converted['backbone.switches'] = switches_to_tensor(side_switches(
+        **{name: backbone.get(name) for name in (
+            'num_frames', 'num_heads', 'window', 'alpha', 'beta',
+            'stem_padding', 'td_layers')},
+        difference='pool', kernel_size=3, act=act,
+        clip_heads=backbone['encoder']['arch']['num_heads']))
     return config, converted
 
 

@@ -7,8 +7,11 @@ import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.logging import MMLogger
+from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mmvidadapt.apis.memory import saved_bytes
@@ -27,6 +30,7 @@ from mmvidadapt.models.side import (
 )
 from mmvidadapt.models.side.block import SideAttention, shift_class_tokens
 from mmvidadapt.models.strict_loading import PartialLoadError
+from mmvidadapt.models.switches import switches_from_tensor
 from tests.tiny_clip import randomize
 
 ARCH = dict(embed_dims=48, num_layers=3, num_heads=3, patch_size=8,
@@ -38,9 +42,14 @@ B, T, N, D = 2, 4, 9, 32
 def side(**changes) -> SideCLIPViT:
     """A side network of 32 channels with values that no default has."""
     torch.manual_seed(0)
+    return randomize(started(**changes))
+
+
+def started(**changes) -> SideCLIPViT:
+    """The same as it starts."""
     config = dict(encoder=dict(arch=ARCH, act='quick_gelu'), num_frames=T,
                   side_dims=D, num_heads=2)
-    return randomize(SideCLIPViT(**{**config, **changes}))
+    return SideCLIPViT(**{**config, **changes})
 
 
 def clip(window: int = 5, frames: int = T) -> Tensor:
@@ -249,7 +258,7 @@ def test_every_switch_changes_the_function(change) -> None:
     model, other = side().eval(), side(**change).eval()
     other.load_state_dict({
         key: value for key, value in model.state_dict().items()
-        if key in other.state_dict()})
+        if key in other.state_dict() and key != 'switches'})
     assert not torch.allclose(model(clip()), other(clip()), rtol=0, atol=1e-6)
 
 
@@ -346,7 +355,7 @@ def test_encoder_stays_byte_for_byte_while_the_side_trains() -> None:
     for name in before:
         same = torch.equal(before[name], after[name])
         assert same == (name.startswith('backbone.encoder.')
-                        or name == 'backbone.trained_frames'), name
+                        or name == 'backbone.switches'), name
 
 
 @pytest.mark.parametrize('option', ['post_norm', 'project'])
@@ -564,16 +573,91 @@ def test_one_value_per_channel_has_no_statistics() -> None:
     assert model.eval()(x).shape == (1, 1, D)
 
 
-def test_checkpoint_of_another_frame_count_is_refused() -> None:
-    eight = side(num_frames=8)
-    with pytest.raises(PartialLoadError, match='trained with 8 frames and '
-                       'SideCLIPViT has num_frames=4: set num_frames=8, or '
-                       'check_num_frames=False'):
-        side().load_state_dict(eight.state_dict())
-    model = side(check_num_frames=False)
-    model.load_state_dict(eight.state_dict())
-    assert model.trained_frames == 4
-    assert torch.equal(model.stem.centre.weight, eight.stem.centre.weight)
+@pytest.mark.parametrize('trained, told', [
+    (dict(num_frames=8), 'num_frames=8, and SideCLIPViT has num_frames=4'),
+    (dict(alpha=0.5), 'alpha=0.5, and SideCLIPViT has alpha=1.0'),
+    (dict(beta=2.0), 'beta=2.0, and SideCLIPViT has beta=1.0'),
+    (dict(stem_padding=0), 'stem_padding=0, and SideCLIPViT has'),
+    (dict(num_heads=4), 'num_heads=4, and SideCLIPViT has num_heads=2'),
+    (dict(difference='direct'), "difference='direct', and SideCLIPViT has "
+     "difference='pool'"),
+    (dict(kernel_size=7), 'kernel_size=7, and SideCLIPViT has kernel_size=3'),
+    (dict(encoder=dict(arch=ARCH, act='gelu')),
+     "encoder.act='gelu', and SideCLIPViT has encoder.act='quick_gelu'"),
+    (dict(encoder=dict(arch=dict(ARCH, num_heads=6), act='quick_gelu')),
+     'encoder.arch.num_heads=6, and SideCLIPViT has'),
+    (dict(alpha=0.5, num_frames=8),
+     'num_frames=8, alpha=0.5, and SideCLIPViT has num_frames=4, alpha=1.0'),
+], ids=lambda v: str(v)[:40])
+def test_checkpoint_of_other_switches_is_refused(
+        trained, told, monkeypatch) -> None:
+    """Not one of them changes a name or a shape."""
+    theirs = side(**trained)
+    assert {k: v.shape for k, v in theirs.state_dict().items()
+            if k != 'switches'} == {
+        k: v.shape for k, v in side().state_dict().items()
+        if k != 'switches'}
+    with pytest.raises(PartialLoadError, match=f'trained with {told}.*: set '
+                       'them as in training, or check_switches=False'):
+        side().load_state_dict(theirs.state_dict())
+
+    warned = []
+    monkeypatch.setattr(MMLogger, 'warning',
+                        lambda self, text: warned.append(text))
+    model = side(check_switches=False)
+    own = model.switches.clone()
+    model.load_state_dict(theirs.state_dict())
+    assert len(warned) == 1 and told in warned[0]
+    assert torch.equal(model.switches, own)
+    assert torch.equal(model.stem.centre.weight, theirs.stem.centre.weight)
+
+
+def test_switches_without_an_effect_are_not_compared() -> None:
+    plain = side(preset='side4video')
+    assert 'alpha' not in switches_from_tensor(plain.switches)
+    assert 'kernel_size' not in switches_from_tensor(plain.switches)
+    side(preset='paper', td_layers=[], window=1, stem_padding=0
+         ).load_state_dict(plain.state_dict())
+
+
+def test_checkpoint_without_switches_loads() -> None:
+    state = side().state_dict()
+    del state['switches']
+    side(alpha=0.5).load_state_dict(state)
+
+
+def test_switches_are_carried_by_every_kind_of_file(tmp_path) -> None:
+    trained = side(alpha=0.5)
+    torch.save(trained.state_dict(), tmp_path / 'a.pth')
+    save_file(trained.state_dict(), tmp_path / 'a.safetensors')
+    average = ExponentialMovingAverage(side(), update_buffers=True)
+    average.update_parameters(trained)
+    average.update_parameters(trained)
+    for state in (torch.load(tmp_path / 'a.pth', weights_only=True),
+                  load_file(tmp_path / 'a.safetensors'),
+                  average.module.state_dict()):
+        side(alpha=0.5).load_state_dict(state)
+        with pytest.raises(PartialLoadError, match='trained with alpha=0.5'):
+            side().load_state_dict(state)
+
+
+def test_switches_that_cannot_be_read_are_refused() -> None:
+    state = side().state_dict()
+    state['switches'] = state['switches'][:-3]
+    with pytest.raises(PartialLoadError, match='was trained with cannot be '
+                       'read .*: copy the file again'):
+        side().load_state_dict(state)
+
+
+def test_a_copy_and_an_empty_model_compare_their_own_switches() -> None:
+    with torch.device('meta'):
+        empty = started()
+    empty.to_empty(device='cpu')
+    for model in (copy.deepcopy(side()), empty):
+        model.load_state_dict(side().state_dict())
+        assert torch.equal(model.switches, side().switches)
+        with pytest.raises(PartialLoadError, match='alpha=0.5'):
+            model.load_state_dict(side(alpha=0.5).state_dict())
 
 
 def test_checkpoint_of_another_model_is_refused() -> None:
