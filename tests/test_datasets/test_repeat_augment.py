@@ -165,6 +165,18 @@ def test_generated_clips_run_through_it(tmp_path):
             assert batch['inputs'][0].shape == (1, 3, 6, 32, 32)
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_copies_that_the_loader_leaves_together_are_an_error(
+        workers, tmp_path):
+    """MMEngine's default, which is what a config without the line has."""
+    loader = DataLoader(videos(tmp_path), batch_size=2, num_workers=workers,
+                        collate_fn=FUNCTIONS.get('pseudo_collate'))
+    with pytest.raises(ValueError, match='ends in RepeatAugment, and the '
+                       'data loader does not take its copies apart: add '
+                       r"collate_fn=dict\(type='repeat_pseudo_collate'\)"):
+        next(iter(loader))
+
+
 def test_its_place_is_after_the_decoder():
     with pytest.raises(ValueError, match='found no imgs to augment: put it '
                        'after the transform that decodes'):

@@ -1,12 +1,36 @@
 """Several augmented copies of one decoded clip."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform, Compose
 
 __all__ = ['RepeatAugment']
+
+
+class _Copies(list):
+    """Copies of one video, which a collate function must take apart.
+
+    Others collate the first copies of all videos, then the second ones, and
+    make the same kind of list of that; here that is an error, where else the
+    model would get arguments that it cannot explain.
+
+    Args:
+        items (Iterable): The copies.
+
+    Raises:
+        ValueError: If the items are batches.
+    """
+
+    def __init__(self, items: Iterable = ()) -> None:
+        super().__init__(items)
+        if any(isinstance(item, dict) and isinstance(
+                item.get('inputs'), (list, tuple)) for item in self):
+            raise ValueError(
+                'the pipeline ends in RepeatAugment, and the data loader '
+                'does not take its copies apart: add collate_fn=dict(type='
+                "'repeat_pseudo_collate') to the data loader")
 
 
 @TRANSFORMS.register_module()
@@ -57,8 +81,8 @@ class RepeatAugment(BaseTransform):
             raise ValueError(
                 'RepeatAugment found no imgs to augment: put it after the '
                 'transform that decodes, as the last of the pipeline.')
-        return [self.transforms(deepcopy(results))
-                for _ in range(self.num_copies)]
+        return _Copies(self.transforms(deepcopy(results))
+                       for _ in range(self.num_copies))
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(num_copies={self.num_copies}, '
