@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 
 from mmvidadapt.apis import METHODS, load_official
 from mmvidadapt.compat.checkpoints import CheckpointError
+from mmvidadapt.models.switches import switches_from_tensor
 from tests.test_side_parity import golden
 
 State = dict[str, Any]
@@ -54,9 +55,11 @@ def test_sizes_are_read_from_the_shapes(goldens: Path, method: str) -> None:
     assert backbone['stem_padding'] == (1 if tds else 0)
     assert backbone.get('alpha') == (0.5 if tds else None)
     assert config['cls_head']['num_classes'] == sizes['num_classes']
-    # one more than published: the frames of a clip
+    # one more than published: what no shape tells
     assert len(state) == len(data['state_dict']) + 1
-    assert state['backbone.trained_frames'] == 4
+    switches = switches_from_tensor(state['backbone.switches'])
+    assert (switches['num_frames'], switches.get('alpha')) == (
+        4, 0.5 if tds else None)
 
 
 @pytest.mark.parametrize('scope', [None, 'mmaction'])
@@ -206,9 +209,14 @@ def assert_same(found: State, expected: State) -> None:
     lambda state: dict(state_dict=state),
     lambda state: dict(model=state),
     lambda state: {f'module.{name}': value for name, value in state.items()},
+    lambda state: {f'module.module.{name}': value
+                   for name, value in state.items()},
+    lambda state: {f'_orig_mod.module.{name}': value
+                   for name, value in state.items()},
     lambda state: {name: value.half() if value.is_floating_point() else value
                    for name, value in state.items()},
-], ids=['bare', 'as published', 'state_dict', 'model', 'module.', 'half'])
+], ids=['bare', 'as published', 'state_dict', 'model', 'module.',
+        'module.module.', '_orig_mod.module.', 'half'])
 def test_the_state_dict_is_found(tds: State, tmp_path: Path,
                                  wrap: Callable[[State], State]) -> None:
     expected = load(tds)[1]

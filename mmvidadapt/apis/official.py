@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..compat.checkpoints import read_checkpoint
 from ..models.necks.published import convert_mote
+from ..models.published import without_wrappers
 from ..models.side.published import convert_published
 
 #: Converters by method. A converter gets the name of the method, the tensors
@@ -93,7 +94,7 @@ def _tensors_of(content: Any) -> dict[str, Tensor]:
             'it')
     tensors: dict[str, Tensor] = {}
     for name, value in content.items():
-        plain = str(name).removeprefix('module.')
+        plain = without_wrappers(str(name))
         if plain in tensors:
             raise ValueError(f'the checkpoint holds {plain} twice, with and '
                              'without module.: remove one of them')

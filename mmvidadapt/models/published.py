@@ -59,6 +59,24 @@ def heads_of(option: str, given: int | None, channels: int) -> int:
     return given
 
 
+_WRAPPERS = re.compile(r'((module|_orig_mod)\.)+')
+
+
+def without_wrappers(name: str) -> str:
+    """The name of a tensor without what wrappers of the model put before it.
+
+    Args:
+        name (str): Such as ``module._orig_mod.visual.proj``: parallel
+            training adds ``module.`` and compiling ``_orig_mod.``, each as
+            often as it wraps.
+
+    Returns:
+        str: Such as ``visual.proj``.
+    """
+    found = _WRAPPERS.match(name)
+    return name[found.end():] if found else name
+
+
 def shape_of(state_dict: Mapping[str, Tensor], name: str,
              axes: int = 2) -> torch.Size:
     """The shape of a tensor that must be there.
