@@ -2,6 +2,7 @@
 
 from .broken_video import BrokenVideoError, find_damage, guard_reading
 from .class_lists import class_names
+from .descriptions import class_descriptions
 from .sample_fetcher import TooManyBrokenVideosError
 from .transforms import (
     ClipColorJitter,
@@ -18,5 +19,5 @@ from .transforms import (
 __all__ = ['BrokenVideoError', 'ClipColorJitter', 'ClipGrayscale',
            'ClipRandAugment', 'KineticsSample', 'LabelAwareFlip',
            'LocalWindow', 'RepeatAugment', 'SomethingSample',
-           'TooManyBrokenVideosError', 'WideThreeCrop', 'class_names',
-           'find_damage', 'guard_reading']
+           'TooManyBrokenVideosError', 'WideThreeCrop',
+           'class_descriptions', 'class_names', 'find_damage', 'guard_reading']

@@ -1,16 +1,28 @@
 """Names of classes, and where the sources of a list differ."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
 from mmvidadapt.datasets import class_names
 from mmvidadapt.datasets.class_lists import plain_name, written_name
+from tests.conftest import ROOT
 
-SIZES = dict(hmdb51=51, k400=400, k600=600, k600_zeroshot_1=160,
+LISTS = ROOT / 'mmvidadapt' / 'datasets' / 'class_lists'
+
+SIZES = dict(hmdb51=51, hmdb51_base=26, hmdb51_novel=25, hmdb51_msta=51,
+             hmdb51_msta_base=26, hmdb51_msta_novel=25, k400=400,
+             k400_base=200, k400_novel=200, k600=600, k600_zeroshot_1=160,
              k600_zeroshot_2=160, k600_zeroshot_3=160, sthv1=174, sthv2=174,
-             ucf101=101)
+             sthv2_base=87, sthv2_novel=87, ucf101=101, ucf101_base=51,
+             ucf101_novel=50)
+#: Lists of ours by those that MSTA's files of descriptions refer to.
+PUBLISHED = {f'{source}{half}': f'{ours}{half}'
+             for source, ours in (('hmdb', 'hmdb51_msta'), ('k400', 'k400'),
+                                  ('ssv2', 'sthv2'), ('ucf_101', 'ucf101'))
+             for half in ('', '_base', '_novel')}
 
 
 def plain(names: list[str]) -> list[str]:
@@ -28,7 +40,8 @@ def other_source(path: Path) -> list[str]:
 
 
 def test_every_list_has_the_classes_of_its_data_set():
-    found = {name: len(class_names(name)) for name in SIZES}
+    found = {path.stem: len(class_names(path.stem))
+             for path in LISTS.glob('*.txt')}
     assert found == SIZES
     assert class_names('sthv2')[86] == 'Pulling something from left to right'
     assert class_names('hmdb51')[20:22] == ['kick', 'kick_ball']
@@ -48,6 +61,32 @@ def test_every_list_has_the_classes_of_its_data_set():
 def test_all_sources_agree_name_by_name(name, file, shared_data):
     source = other_source(shared_data / 'class_lists' / file)
     assert plain(class_names(name)) == plain(source)
+
+
+@pytest.mark.parametrize('source, name', PUBLISHED.items())
+def test_orders_of_mstas_files_are_those_of_its_label_lists(source, name,
+                                                            shared_data):
+    orders = json.loads((shared_data / 'etl4video_descriptions' /
+                         'label_order.json').read_text())
+    assert class_names(name) == orders[source]
+    assert sorted(orders) == sorted(PUBLISHED)
+
+
+def test_published_names_of_hmdb51_are_those_of_four_other_videos():
+    for half, swapped in (('', [20, 21, 44, 45]), ('_base', [19, 20]),
+                          ('_novel', [20, 21])):
+        ours = plain(class_names(f'hmdb51{half}'))
+        published = plain(class_names(f'hmdb51_msta{half}'))
+        assert [place for place, pair in enumerate(zip(ours, published))
+                if pair[0] != pair[1]] == swapped
+        assert sorted(ours) == sorted(published)
+
+
+@pytest.mark.parametrize('name', ['hmdb51', 'hmdb51_msta', 'k400', 'sthv2',
+                                  'ucf101'])
+def test_base_and_novel_classes_are_all_classes(name):
+    halves = class_names(f'{name}_base') + class_names(f'{name}_novel')
+    assert sorted(halves) == sorted(class_names(name))
 
 
 def test_zero_shot_classes_are_of_kinetics_600_and_not_of_400():
@@ -83,7 +122,7 @@ def test_a_file_or_the_names_themselves_will_do(tmp_path):
 
 def test_an_unknown_list_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="no list of classes 'k700': give "
-                       'one of hmdb51, k400, k600'):
+                       'one of hmdb51, hmdb51_base, .*k400, .*k600'):
         class_names('k700')
 
 

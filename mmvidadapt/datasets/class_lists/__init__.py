@@ -2,8 +2,12 @@
 
 The lists are MMAction2's label maps (Apache-2.0) and, for the zero-shot
 splits of Kinetics-600, those that the MoTE program reads (Apache-2.0), one
-name on a line as written there. Numbers differ between data sets, versions
-and programs, so classes are matched by :func:`plain_name`.
+name on a line as written there. Base and novel classes have the order of the
+lists that ViFi-CLIP published and MSTA uses. Those name four classes of
+HMDB-51 otherwise than the videos that are published with them:
+``hmdb51_msta`` has the names as published, ``hmdb51`` those of the videos.
+Numbers differ between data sets, versions and programs, so classes are matched
+by :func:`plain_name`.
 """
 
 import csv
@@ -20,9 +24,10 @@ def class_names(classes: str | Sequence[str]) -> list[str]:
     """Names of classes in the order of their labels.
 
     Args:
-        classes (str | Sequence[str]): A list of this package (``'hmdb51'``,
-            ``'k400'``, ``'k600'``, ``'k600_zeroshot_1'`` to ``_3``,
-            ``'sthv1'``, ``'sthv2'``, ``'ucf101'``), a file, or the names
+        classes (str | Sequence[str]): A list of this package (``'k600'``,
+            ``'k600_zeroshot_1'`` to ``_3``, ``'sthv1'``; ``'hmdb51'``,
+            ``'hmdb51_msta'``, ``'k400'``, ``'sthv2'``, ``'ucf101'`` and
+            these with ``_base`` or ``_novel``), a file, or the names
             themselves. A file is text with one name on each line, ``.csv``
             with a label and a name on each line (and a heading, if any), or
             ``.json`` with a list of names or a dict of labels by name.
