@@ -216,7 +216,7 @@ def test_a_bad_file_is_one_sentence(tmp_path, content, message):
 
 
 @pytest.mark.parametrize('keys, message', [
-    (['0', '1'], "has 2 classes and the list of its file_classes has 3: give "
+    (['0', '1'], 'has 2 classes and the list of its file_classes has 3: give '
      'as file_classes the list that the numbers of the file refer to'),
     (['1', '2', '3'], 'has 3 classes and none of number 0: number them from '
      '0 to 2 in the order of the list'),
