@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import open_clip
@@ -165,7 +165,33 @@ def tokenize(texts: Sequence[str], arch: TextArch) -> Tensor:
         ValueError: If a text is longer than the context, or the vocabulary
             smaller than the tokenizer's.
     """
-    tokenizer = SimpleTokenizer()
+    tokens, cut = tokenize_truncating(texts, arch)
+    if cut.any():
+        text = texts[int(cut.nonzero()[0])]
+        raise ValueError(
+            f'the text {text!r} has {len(_tokenizer().encode(text)) + 2} '
+            f'tokens and the text tower reads {arch.context_length}: shorten '
+            'the name of the class or the template')
+    return tokens
+
+
+def tokenize_truncating(texts: Sequence[str],
+                        arch: TextArch) -> tuple[Tensor, Tensor]:
+    """Tokens of CLIP's tokenizer, where texts may be long.
+
+    Args:
+        texts (Sequence[str]): Texts.
+        arch (TextArch): Context and vocabulary of the text tower.
+
+    Returns:
+        tuple[Tensor, Tensor]: Tokens ``(B, context_length)``, padded with
+        zeros; and which texts were cut, ``(B, )`` booleans. A text that was
+        cut ends in the end token as well.
+
+    Raises:
+        ValueError: If the vocabulary is smaller than the tokenizer's.
+    """
+    tokenizer = _tokenizer()
     if arch.vocab_size < tokenizer.vocab_size:
         raise ValueError(
             f"the text tower knows {arch.vocab_size} tokens and CLIP's "
@@ -173,13 +199,15 @@ def tokenize(texts: Sequence[str], arch: TextArch) -> Tensor:
             f'{tokenizer.vocab_size} in arch of text')
     context = arch.context_length
     tokens = tokenizer(list(texts), context_length=context + 1)
-    if tokens[:, context].any():
-        text = texts[int(tokens[:, context].nonzero()[0])]
-        raise ValueError(
-            f'the text {text!r} has {len(tokenizer.encode(text)) + 2} tokens '
-            f'and the text tower reads {context}: shorten the name of the '
-            'class or the template')
-    return tokens[:, :context]
+    cut = tokens[:, context] != 0
+    tokens = tokens[:, :context]
+    tokens[cut, -1] = tokenizer.eot_token_id
+    return tokens, cut
+
+
+@cache
+def _tokenizer() -> SimpleTokenizer:
+    return SimpleTokenizer()
 
 
 def encode_texts(encoder: CLIPTextEncoder, tokens: Tensor) -> Tensor:
