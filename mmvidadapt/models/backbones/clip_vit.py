@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from ..adapters import AdapterStack
 from ..clip.arch import vision_arch
+from ..clip.viclip import ViCLIPVisionEncoder
 from ..clip.vision_encoder import CLIPVisionEncoder
 from ..strict_loading import refuse_partial_load
 
 
 @MODELS.register_module()
 class CLIPViT(BaseModule):
-    """A CLIP image tower with adapters, over the frames of a clip.
+    """A CLIP image or video tower with adapters, over the frames of a clip.
 
     ::
 
@@ -23,7 +24,9 @@ class CLIPViT(BaseModule):
                     -> frame features (B,T',D)
 
     Args:
-        encoder (dict): Arguments of :class:`CLIPVisionEncoder`.
+        encoder (dict): Arguments of :class:`CLIPVisionEncoder`, or with
+            ``type='ViCLIPVisionEncoder'`` those of
+            :class:`ViCLIPVisionEncoder` but ``num_frames``.
         num_frames (int): Frames of a clip; adapters are sized for it. In
             train mode clips must have as many; in eval mode they may have
             others, and adapters then resample what they learned per frame.
@@ -35,7 +38,8 @@ class CLIPViT(BaseModule):
     Shapes:
         - Input: ``(B, 3, T, H, W)``, normalised.
         - Output: ``(B, T', D)`` with ``T' = T / 2**k`` after ``k`` InTI, or
-          ``(B, 1, D)`` with a reader that reads out the clip.
+          ``(B, 1, D)`` with a video tower, or with a reader that reads out
+          the clip.
 
     Raises:
         ValueError: If an encoder or adapter option is not valid, more than
@@ -50,14 +54,12 @@ class CLIPViT(BaseModule):
                  compile: bool | dict = False,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        encoder = dict(encoder)
-        if encoder.pop('type', None) not in (None, 'CLIPVisionEncoder'):
-            raise ValueError('CLIPViT runs a CLIPVisionEncoder: remove type '
-                             'from encoder')
+        cls, encoder = _encoder(encoder, num_frames)
         arch = vision_arch(encoder.get('arch', ''))
         stack = AdapterStack(
             adapters, arch.embed_dims, arch.num_heads, arch.num_layers,
-            num_frames, arch.grid_size)
+            num_frames // (encoder.get('tubelet_size') or 1), arch.grid_size,
+            cls.kind)
         reads_out = [type(reader).__name__ for reader in stack.readers
                      if hasattr(reader, 'read_out')]
         if len(reads_out) > 1:
@@ -73,7 +75,7 @@ class CLIPViT(BaseModule):
                         'from encoder')
             encoder['post_norm'] = False
         self.num_frames = num_frames
-        self.encoder = CLIPVisionEncoder(**encoder)
+        self.encoder = cls(**encoder)
         self.adapters = stack
         self._guests: list[nn.Module] = []  # a list, so not registered
         refuse_partial_load(self)
@@ -123,3 +125,21 @@ class CLIPViT(BaseModule):
             if hasattr(reader, 'read_out'):
                 return reader.read_out(state, tokens, layout)
         return self.encoder.class_features(tokens, layout)
+
+
+def _encoder(encoder: dict, num_frames: int
+             ) -> tuple[type[CLIPVisionEncoder], dict]:
+    """The class of an encoder, and its arguments."""
+    encoder = dict(encoder)
+    name = encoder.pop('type', 'CLIPVisionEncoder')
+    if name == 'CLIPVisionEncoder':
+        return CLIPVisionEncoder, encoder
+    if name != 'ViCLIPVisionEncoder':
+        raise ValueError(
+            f'CLIPViT runs no {name}: give a CLIPVisionEncoder (no type '
+            'needed) or a ViCLIPVisionEncoder as encoder')
+    if 'num_frames' in encoder:
+        raise ValueError(
+            f'num_frames={encoder["num_frames"]} in encoder is told by the '
+            'backbone: set num_frames of CLIPViT, and remove it from encoder')
+    return ViCLIPVisionEncoder, dict(encoder, num_frames=num_frames)

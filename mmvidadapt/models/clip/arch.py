@@ -1,6 +1,6 @@
-"""Sizes of CLIP towers, taken from open_clip's table of models by name."""
+"""Sizes of CLIP towers by name, from open_clip's table of models."""
 
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Tuple, Type, TypeVar
 
 import open_clip
@@ -10,6 +10,11 @@ import open_clip
 _PLAIN_VISION = {'image_size', 'layers', 'width', 'head_width', 'patch_size',
                  'mlp_ratio'}
 _PLAIN_TEXT = {'context_length', 'vocab_size', 'width', 'heads', 'layers'}
+
+#: The CLIP whose sizes, and whose tags of weights, a ViCLIP has.
+_VICLIP = {'ViCLIP-B-16': 'ViT-B-16', 'ViCLIP-L-14': 'ViT-L-14'}
+#: Tokens that ViCLIP's text towers read.
+_VICLIP_CONTEXT = 32
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,18 @@ def arch_name(arch: str | dict | VisionArch | TextArch) -> str | None:
     return arch.get('name') if isinstance(arch, dict) else None
 
 
+def tag_owner(name: str) -> str:
+    """The open_clip model whose tags of weights fit a model.
+
+    Args:
+        name (str): From :func:`arch_name`.
+
+    Returns:
+        str: The CLIP that a ViCLIP began as; any other name as it is.
+    """
+    return _VICLIP.get(name, name)
+
+
 def _from_dict(sizes: dict, cls: Type[Arch]) -> Arch:
     known = [f.name for f in fields(cls)]
     unknown = sorted(set(sizes) - set(known))
@@ -122,7 +139,8 @@ def open_clip_config(name: str) -> dict:
     """
     if name not in open_clip.list_models():
         raise ValueError(f'open_clip knows no model {name!r}: see '
-                         'open_clip.list_models(), for example ViT-B-16')
+                         'open_clip.list_models(), for example ViT-B-16, or '
+                         f'use {" or ".join(_VICLIP)}')
     config = open_clip.get_model_config(name)
     odd = (set(config['vision_cfg']) - _PLAIN_VISION) | (
         set(config['text_cfg']) - _PLAIN_TEXT)
@@ -137,9 +155,10 @@ def vision_arch(arch: str | dict | VisionArch) -> VisionArch:
     """Sizes of an image tower from an open_clip name or a dict of sizes.
 
     Args:
-        arch (str | dict | VisionArch): open_clip name, the fields of
-            :class:`VisionArch`, or ``dict(name=..., ...)`` with an open_clip
-            name and the fields that differ from it.
+        arch (str | dict | VisionArch): open_clip name, ``'ViCLIP-B-16'`` or
+            ``'ViCLIP-L-14'``, the fields of :class:`VisionArch`, or
+            ``dict(name=..., ...)`` with a name and the fields that differ
+            from it.
 
     Returns:
         VisionArch: The sizes.
@@ -154,7 +173,7 @@ def vision_arch(arch: str | dict | VisionArch) -> VisionArch:
         name = sizes.pop('name', None)
         named = asdict(vision_arch(name)) if name is not None else {}
         return _from_dict({**named, **sizes}, VisionArch)
-    config = open_clip_config(arch)
+    config = open_clip_config(tag_owner(arch))
     vision = config['vision_cfg']
     return VisionArch(
         embed_dims=vision['width'],
@@ -170,9 +189,10 @@ def text_arch(arch: str | dict | TextArch) -> TextArch:
     """Sizes of a text tower from an open_clip name or a dict of sizes.
 
     Args:
-        arch (str | dict | TextArch): open_clip name, the fields of
-            :class:`TextArch`, or ``dict(name=..., ...)`` with an open_clip
-            name and the fields that differ from it.
+        arch (str | dict | TextArch): open_clip name, ``'ViCLIP-B-16'`` or
+            ``'ViCLIP-L-14'``, the fields of :class:`TextArch`, or
+            ``dict(name=..., ...)`` with a name and the fields that differ
+            from it.
 
     Returns:
         TextArch: The sizes.
@@ -187,6 +207,9 @@ def text_arch(arch: str | dict | TextArch) -> TextArch:
         name = sizes.pop('name', None)
         named = asdict(text_arch(name)) if name is not None else {}
         return _from_dict({**named, **sizes}, TextArch)
+    if arch in _VICLIP:
+        return replace(text_arch(_VICLIP[arch]),
+                       context_length=_VICLIP_CONTEXT)
     config = open_clip_config(arch)
     text = config['text_cfg']
     return TextArch(

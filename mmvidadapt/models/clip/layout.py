@@ -66,6 +66,18 @@ class TokenLayout:
                 'layout that belongs to these tokens')
         return x.unflatten(0, (-1, self.num_frames))
 
+    def class_tokens(self, x: Tensor) -> Tensor:
+        """View the class tokens by clip.
+
+        Shapes:
+            - Input: ``(B*T, 1+N, D)``, or ``(B, 1+N*T, D)`` in a joint
+              layout.
+            - Output: ``(B, T, D)``, or ``(B, 1, D)``.
+        """
+        if self.kind == 'joint':
+            return x[:, :1]
+        return self.split_frames(x)[:, :, 0]
+
     def split_patches(self, x: Tensor) -> Tensor:
         """View the patch tokens of a joint layout by place and frame.
 

@@ -1,8 +1,8 @@
 """The layouts in which CLIP weights are published, and ours.
 
-Every file is brought to one set of names: OpenAI's, with the image tower
-under ``visual.`` and the text tower under ``text.``. Each layout has one
-table of renames for both towers; adding a layout is adding a row to
+Every file is brought to one set of names: OpenAI's, with the image (or
+video) tower under ``visual.`` and the text tower under ``text.``. Each layout
+has one table of renames for both towers; adding a layout is adding a row to
 :data:`LAYOUTS`.
 """
 
@@ -102,6 +102,13 @@ LAYOUTS = (
         renames=_MMPRETRAIN,
         others=r'(head|neck|data_preprocessor)\..*'),
     Layout(
+        name='ViCLIP',
+        mark=r'^vision_encoder\.class_embedding$',
+        renames=((r'^vision_encoder\.', 'visual.'),
+                 (r'^text_encoder\.', 'text.')),
+        others='temp',
+        act='quick_gelu'),
+    Layout(
         name='a bare image encoder',
         mark=r'^class_embedding$',
         renames=((r'^', 'visual.'), )),
@@ -125,6 +132,28 @@ LAYOUTS = (
         renames=()),
 )
 
+#: What training programs and wrappers put before every name.
+_WRAPPERS = ('module.', '_orig_mod.', 'model.')
+
+
+def unwrap(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the prefixes of wrappers off the names, where all have them.
+
+    Args:
+        tensors (Mapping[str, Tensor]): A file's tensors by name.
+
+    Returns:
+        dict[str, Tensor]: The tensors, in the same order.
+    """
+    names = list(tensors)
+    while names:
+        prefix = next((prefix for prefix in _WRAPPERS if all(
+            name.startswith(prefix) for name in names)), None)
+        if prefix is None:
+            break
+        names = [name[len(prefix):] for name in names]
+    return dict(zip(names, tensors.values(), strict=True))
+
 
 def detect_layout(keys: Mapping[str, Tensor], source: str) -> Layout:
     """The layout of a file, from its keys.
@@ -146,7 +175,7 @@ def detect_layout(keys: Mapping[str, Tensor], source: str) -> Layout:
     raise ValueError(
         f'{source} holds another model, not a ViT CLIP in a known layout (it '
         f'begins with {first}): give weights of OpenAI, open_clip, Hugging '
-        'Face, mmpretrain or mmvidadapt')
+        'Face, mmpretrain, ViCLIP or mmvidadapt')
 
 
 def _inner(layout: Layout, keys: Mapping[str, Tensor],

@@ -35,6 +35,9 @@ class CLIPVisionEncoder(BaseModule):
     Adapters are handed to :meth:`forward`; the encoder never owns any, so its
     state dict is CLIP's and loads strictly.
 
+    Attributes:
+        kind (str): Layout of its tokens.
+
     Args:
         arch (str | dict | VisionArch): An open_clip model name
             (``'ViT-B-16'``), the fields of :class:`VisionArch`, or both, as in
@@ -59,6 +62,8 @@ class CLIPVisionEncoder(BaseModule):
     Raises:
         ValueError: If a size, the activation or the weights are not valid.
     """
+
+    kind = 'framewise'
 
     def __init__(self,
                  arch: str | dict | VisionArch,
@@ -113,15 +118,32 @@ class CLIPVisionEncoder(BaseModule):
         """Set the mode; a frozen encoder stays in eval mode."""
         return super().train(mode and not self.frozen)
 
-    def embed(self, frames: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
-        """Patches with class token and positions, before the blocks.
+    def embed(self, frames: Tensor,
+              num_frames: int) -> Tuple[Tensor, TokenLayout]:
+        """Patches with class token and positions, before ``ln_pre``.
 
         Args:
-            frames (Tensor): ``(B*T, 3, H, W)``, normalised.
+            frames (Tensor): ``(B*T, 3, H, W)``, clip-major, frame-minor.
+            num_frames (int): Frames ``T`` of each clip.
 
         Returns:
-            tuple[Tensor, tuple[int, int]]: Tokens ``(B*T, 1+N, D)`` and the
-            patch grid.
+            tuple[Tensor, TokenLayout]: Tokens ``(B*T, 1+N, D)`` and their
+            layout.
+        """
+        x, grid = self.patches(frames)
+        cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
+        x = torch.cat([cls, x], dim=1) + self.positional_embedding
+        return x, TokenLayout(self.kind, num_frames, grid)
+
+    def patches(self, frames: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
+        """Patches of frames, without positions.
+
+        Args:
+            frames (Tensor): ``(B*T, 3, H, W)``.
+
+        Returns:
+            tuple[Tensor, tuple[int, int]]: ``(B*T, N, D)`` and the patch
+            grid.
 
         Raises:
             ValueError: If the frame size is not the one of the encoder.
@@ -133,14 +155,7 @@ class CLIPVisionEncoder(BaseModule):
                 f'encoder built for {size}: change the crop size of the '
                 'pipeline or image_size in arch')
         x = self.conv1(frames)  # (B*T, D, h, w)
-        grid = x.shape[-2:]
-        x = x.flatten(2).transpose(1, 2)  # (B*T, N, D)
-        cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
-        x = torch.cat([cls, x], dim=1) + self.positional_embedding
-        # Under autocast the residual stream stays in the precision of the
-        # weights, on any device.
-        return (self.ln_pre(x.to(self.ln_pre.weight.dtype)),
-                (grid[0], grid[1]))
+        return x.flatten(2).transpose(1, 2), (x.shape[-2], x.shape[-1])
 
     def forward(self, frames: Tensor, num_frames: int,
                 stacks: Sequence[nn.Module] = ()) -> EncoderOutput:
@@ -152,25 +167,31 @@ class CLIPVisionEncoder(BaseModule):
             stacks (Sequence[nn.Module]): Adapters from every owner.
 
         Returns:
-            EncoderOutput: Tokens ``(B*T', 1+N, D)`` after the last block,
-            their layout, and the states of the readers.
+            EncoderOutput: Tokens after the last block in the shape of
+            :meth:`embed`, their layout, and the states of the readers.
+
+        Raises:
+            ValueError: If the frames do not fit the encoder.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled()
                                     and not self.frozen):
-            x, grid = self.embed(frames)
-        layout = TokenLayout('framewise', num_frames, grid)
+            x, layout = self.embed(frames, num_frames)
+            # Under autocast the residual stream stays in the precision of
+            # the weights, on any device.
+            x = self.ln_pre(x.to(self.ln_pre.weight.dtype))
         return EncoderOutput(
             *self.transformer(x, layout, stacks, frozen=self.frozen))
 
     def class_features(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
-        """Frame features from the class tokens.
+        """Features from the class tokens.
 
         Args:
-            tokens (Tensor): ``(B*T', 1+N, D)``.
+            tokens (Tensor): Tokens after the last block.
             layout (TokenLayout): Their layout.
 
         Returns:
-            Tensor: ``(B, T', output_dims)``, not L2-normalised.
+            Tensor: ``(B, T', output_dims)``, not L2-normalised; ``T'`` is 1
+            in a joint layout.
         """
-        x = self.ln_post(layout.split_frames(tokens)[:, :, 0])
+        x = self.ln_post(layout.class_tokens(tokens))
         return x if self.proj is None else x @ self.proj

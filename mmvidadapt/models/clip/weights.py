@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from ...compat.checkpoints import CheckpointError, read_checkpoint
 from ..frozen_weights import fingerprints_in
 from ..locking import file_lock
-from .layouts import Layout, detect_layout, split_towers
+from .arch import tag_owner
+from .layouts import Layout, detect_layout, split_towers, unwrap
 
 #: Weights inside a folder of Hugging Face's hub, in order of preference.
 _FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin',
@@ -41,6 +42,9 @@ _CONTAINERS = ('state_dict', 'model')
 _OPTIONAL = ('ln_post.weight', 'ln_post.bias', 'proj')
 #: Hugging Face's names of the two activations.
 _HF_ACTS = ('quick_gelu', 'gelu')
+#: Ways to give a temporal embedding more frames; the last refuses.
+TEMPORAL_RESIZES = ('linear', 'zeros', None)
+_TEMPORAL = 'temporal_positional_embedding'
 
 
 class _File(NamedTuple):
@@ -52,22 +56,35 @@ class _File(NamedTuple):
     act_source: str
 
 
-def load_vision_weights(encoder: nn.Module, weights: str) -> list[str]:
-    """Load CLIP weights into an image encoder.
+class _Fitted(NamedTuple):
+    """What was changed in a file's tensors to fit the encoder.
 
     Args:
-        encoder (nn.Module): A :class:`CLIPVisionEncoder`, changed in place.
+        told (list[str]): Each change, for the log.
+        computed (list[str]): Names of tensors whose values were computed.
+    """
+
+    told: list[str]
+    computed: list[str]
+
+
+def load_vision_weights(encoder: nn.Module, weights: str) -> list[str]:
+    """Load CLIP weights into an image or video encoder.
+
+    Args:
+        encoder (nn.Module): A :class:`CLIPVisionEncoder` or
+            :class:`ViCLIPVisionEncoder`, changed in place.
         weights (str): An open_clip tag of the encoder's ``arch`` name
             (``'openai'``, ``'laion2b_s34b_b88k'``), or a file or folder:
             OpenAI's TorchScript archive (from a trusted source only) or
             state dict, open_clip's, Hugging Face's ``CLIPModel`` and
             ``CLIPVisionModel``, mmpretrain's ``VisionTransformer`` with
-            ``pre_norm`` and multimodal ``CLIP``, or a checkpoint of
-            mmvidadapt.
+            ``pre_norm`` and multimodal ``CLIP``, ViCLIP's, or a checkpoint
+            of mmvidadapt.
 
     Returns:
         list[str]: Names of tensors that were computed from those of the
-        file: positions resized to another grid.
+        file: positions resized to another grid or number of frames.
 
     Raises:
         FileNotFoundError: If the file is missing or cannot be downloaded.
@@ -115,7 +132,10 @@ def _load(encoder: nn.Module, weights: str, tower: str) -> list[str]:
     for name in left_out:
         del tensors[name]
     _check_sizes(tensors, own, f'{path} ({layout.name})')
-    resized = _fit_positions(tensors, own, tower, str(path))
+    fitted = _Fitted([], [])
+    _fit_positions(tensors, own, tower, str(path), fitted)
+    if _TEMPORAL in own:
+        _fit_frames(tensors, own, encoder.temporal_resize, str(path), fitted)
     _check_names(tensors, own, f'{path} ({layout.name})')
     dtypes = sorted({str(t.dtype).replace('torch.', '')
                      for t in tensors.values()})
@@ -124,12 +144,12 @@ def _load(encoder: nn.Module, weights: str, tower: str) -> list[str]:
     MMLogger.get_current_instance().info(
         f'Loaded {len(tensors)} tensors of the {kind} tower from {path}: '
         f'layout {layout.name}, stored as {", ".join(dtypes)}, '
-        + (f'{resized}, ' if resized else '')
+        + ''.join(f'{what}, ' for what in fitted.told)
         + (f'left out {", ".join(left_out)}, ' if left_out else '')
         + (f'activation {known} confirmed' if known else
            f'activation {encoder.act} taken from the config (the file does '
            'not state one)') + '.')
-    return ['positional_embedding'] if resized and tower == 'visual' else []
+    return fitted.computed
 
 
 # -- finding the file ------------------------------------------------------
@@ -150,8 +170,9 @@ def weights_identity(weights: str, arch_name: str | None) -> str:
         FileNotFoundError: If it is a file and missing.
         ValueError: If it is neither a file nor a tag.
     """
-    if arch_name and pretrained.is_pretrained_cfg(arch_name, str(weights)):
-        return f'{arch_name} {weights}'
+    owner = tag_owner(arch_name) if arch_name else ''
+    if owner and pretrained.is_pretrained_cfg(owner, str(weights)):
+        return f'{owner} {weights}'
     path = _locate_file(weights, arch_name).resolve()
     stat = path.stat()
     return f'{path} {stat.st_size} {stat.st_mtime_ns}'
@@ -161,11 +182,12 @@ def _locate(weights: str, arch_name: str | None,
             act: str) -> tuple[Path, str | None]:
     """The file of ``weights``, and the activation if it is a tag."""
     text = str(weights)
-    if arch_name and pretrained.is_pretrained_cfg(arch_name, text):
-        config = pretrained.get_pretrained_cfg(arch_name, text)
+    owner = tag_owner(arch_name) if arch_name else ''
+    if owner and pretrained.is_pretrained_cfg(owner, text):
+        config = pretrained.get_pretrained_cfg(owner, text)
         stated = 'quick_gelu' if config.get('quick_gelu') else 'gelu'
         _check_act(act, stated, f'the tag {text!r}')
-        return _download(arch_name, text, config), stated
+        return _download(owner, text, config), stated
     return _locate_file(weights, arch_name), None
 
 
@@ -192,10 +214,11 @@ def _locate_file(weights: str, arch_name: str | None) -> Path:
         raise ValueError(
             f'weights={text!r} is no file, and a tag needs the name of a '
             "model: set arch='ViT-B-16' or arch=dict(name='ViT-B-16', ...)")
-    tags = pretrained.list_pretrained_tags_by_model(arch_name)
+    owner = tag_owner(arch_name)
+    tags = pretrained.list_pretrained_tags_by_model(owner)
     raise ValueError(
         f'weights={text!r} is neither a file nor an open_clip tag of '
-        f'{arch_name}: use '
+        f'{owner}: use '
         + (f'one of {", ".join(tags)}' if tags else
            'a file (open_clip publishes none for this model)'))
 
@@ -269,11 +292,7 @@ def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f'{path} holds no state dict, neither bare nor under '
             f'{" or ".join(map(repr, _CONTAINERS))}: give a file of weights')
-    for prefix in ('module.', '_orig_mod.'):
-        if all(key.startswith(prefix) for key in tensors):
-            tensors = {key[len(prefix):]: value
-                       for key, value in tensors.items()}
-    return tensors
+    return unwrap(tensors)
 
 
 # -- activation ------------------------------------------------------------
@@ -349,6 +368,9 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
             ('output_dims', 'text_projection', 1)):
         if name in tensors and tensors[name].dim() > axis:
             sizes[size] = tensors[name].shape[axis]
+    kernel = tensors.get('conv1.weight')
+    if kernel is not None and kernel.dim() == 5:
+        sizes['tubelet_size'] = kernel.shape[2]
     return sizes
 
 
@@ -373,14 +395,19 @@ def _check_sizes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
             + ' but the encoder has '
             + ', '.join(f'{size}={wanted[size]}' for size in wrong)
             + ': set arch to the model of this file, or use other weights')
+    if _TEMPORAL in tensors and _TEMPORAL not in own:
+        raise ValueError(
+            f'{source} holds a video tower, with a temporal embedding, and '
+            "the encoder reads single frames: set type='ViCLIPVisionEncoder' "
+            'in encoder, or use weights of an image model')
 
 
 def _fit_positions(tensors: dict[str, Tensor], own: Mapping[str, Tensor],
-                   tower: str, source: str) -> str:
-    """Fit the position table to the encoder; says what was done."""
+                   tower: str, source: str, fitted: _Fitted) -> None:
+    """Fit the position table to the encoder."""
     name = 'positional_embedding'
     if name not in tensors or tensors[name].shape == own[name].shape:
-        return ''
+        return
     table, length = tensors[name], len(own[name])
     if tower == 'text':
         if len(table) < length:
@@ -389,22 +416,31 @@ def _fit_positions(tensors: dict[str, Tensor], own: Mapping[str, Tensor],
                 f'context_length={length}: set context_length to '
                 f'{len(table)} or less')
         tensors[name] = table[:length]
-        return f'positions cut from {len(table)} to {length} tokens'
+        fitted.told.append(
+            f'positions cut from {len(table)} to {length} tokens')
+        return
     old, new = round((len(table) - 1)**0.5), round((length - 1)**0.5)
     if old * old + 1 != len(table):
         raise ValueError(
             f'{source} has {len(table)} positions, which are not a class '
             'token and a square grid: use weights trained on square frames')
-    tensors[name] = resize_positions(table, new)
-    return f'positions resized from {old}x{old} to {new}x{new} (bicubic)'
+    # Each as its own loader does: open_clip's smooths, ViCLIP's does not.
+    tensors[name] = resize_positions(
+        table, new, antialias=_TEMPORAL not in own)
+    fitted.told.append(
+        f'positions resized from {old}x{old} to {new}x{new} (bicubic)')
+    fitted.computed.append(name)
 
 
-def resize_positions(table: Tensor, size: int) -> Tensor:
+def resize_positions(table: Tensor, size: int,
+                     antialias: bool = True) -> Tensor:
     """Interpolate a position table to another square grid.
 
     Args:
         table (Tensor): ``(1+n*n, D)``, class token first.
         size (int): Rows and columns of the new grid.
+        antialias (bool): Smooth where the grid shrinks; the kernel differs
+            where it grows, too.
 
     Returns:
         Tensor: ``(1+size*size, D)`` in float32; the class row is kept.
@@ -412,9 +448,78 @@ def resize_positions(table: Tensor, size: int) -> Tensor:
     cls, grid = table[:1].float(), table[1:].float()
     side = round(len(grid)**0.5)
     grid = grid.T.reshape(1, -1, side, side)  # (1, D, n, n)
-    grid = F.interpolate(grid, (size, size), mode='bicubic', antialias=True,
-                         align_corners=False)
+    grid = F.interpolate(grid, (size, size), mode='bicubic',
+                         antialias=antialias, align_corners=False)
     return torch.cat([cls, grid[0].flatten(1).T])
+
+
+def _fit_frames(tensors: dict[str, Tensor], own: Mapping[str, Tensor],
+                how: str | None, source: str, fitted: _Fitted) -> None:
+    """Fit the patch kernel and the temporal embedding to a video encoder."""
+    kernel, wanted = tensors.get('conv1.weight'), own[_TEMPORAL].shape[1]
+    if kernel is not None and kernel.dim() == 4:  # of an image model
+        size = own['conv1.weight'].shape[2]
+        tensors['conv1.weight'] = inflate(kernel, size)
+        fitted.told.append(f'patch kernel inflated to {size} frames')
+        if _TEMPORAL not in tensors:
+            tensors[_TEMPORAL] = torch.zeros_like(own[_TEMPORAL])
+            fitted.told.append('temporal embedding zero')
+    table = tensors.get(_TEMPORAL)
+    if table is None or table.dim() != 3 or table.shape[1] == wanted:
+        return
+    found = table.shape[1]
+    if how is None and wanted != 1:
+        raise ValueError(
+            f'{source} has a temporal embedding of {found} frames, and the '
+            f'encoder of {wanted}: sample {found} frames, or set '
+            "temporal_resize='linear'")
+    tensors[_TEMPORAL] = resize_frames(table, wanted, how)
+    fitted.told.append(f'temporal embedding resized from {found} to {wanted} '
+                       'frames')
+    if wanted == 1 or (wanted > found and how == 'linear'):
+        fitted.computed.append(_TEMPORAL)  # the others are copies
+
+
+def inflate(kernel: Tensor, num_frames: int) -> Tensor:
+    """A 3-D patch kernel that sees the middle frame only.
+
+    Args:
+        kernel (Tensor): ``(D, 3, p, p)``.
+        num_frames (int): Frames ``t`` of the new kernel.
+
+    Returns:
+        Tensor: ``(D, 3, t, p, p)``.
+    """
+    inflated = kernel.new_zeros(kernel.shape[:2] + (num_frames, )
+                                + kernel.shape[2:])
+    inflated[:, :, num_frames // 2] = kernel
+    return inflated
+
+
+def resize_frames(table: Tensor, num_frames: int,
+                  how: str | None) -> Tensor:
+    """Fit a temporal embedding to another number of frames.
+
+    Args:
+        table (Tensor): ``(1, T, D)``.
+        num_frames (int): Frames ``T'`` that it is to serve: one gets the
+            mean, fewer than ``T`` the first rows.
+        how (str | None): What more than ``T`` get: ``'linear'``
+            interpolation, or ``'zeros'`` behind the rows.
+
+    Returns:
+        Tensor: ``(1, T', D)``.
+    """
+    length = table.shape[1]
+    if num_frames == 1:
+        return table.mean(dim=1, keepdim=True)
+    if num_frames <= length:
+        return table[:, :num_frames]
+    if how == 'zeros':
+        return F.pad(table, (0, 0, 0, num_frames - length))
+    return F.interpolate(
+        table.float().transpose(1, 2), num_frames, mode='linear',
+        align_corners=False).transpose(1, 2)
 
 
 def _check_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],

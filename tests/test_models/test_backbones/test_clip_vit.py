@@ -147,7 +147,7 @@ def test_reader_leaves_no_class_tokens_to_normalise_or_project(option):
     (dict(adapters=[dict(type='NoSuch', layers=[1])]),
      "unknown adapter 'NoSuch': use one of"),
     (dict(encoder=dict(type='ResNet', arch=ARCH, act='gelu')),
-     'CLIPViT runs a CLIPVisionEncoder: remove type from encoder')])
+     'CLIPViT runs no ResNet: give a CLIPVisionEncoder .* or a ViCLIPVision')])
 def test_wrong_configs(changes, message):
     config = dict(type='CLIPViT', num_frames=4,
                   encoder=dict(arch=ARCH, act='gelu'))
