@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmvidadapt.models.adapters import (MSTA, AdapterStack, MSTAText,
-                                        MSTAVideo)
+from mmvidadapt.models.adapters import MSTA, AdapterStack, MSTAText, MSTAVideo
 from mmvidadapt.models.clip import TokenLayout
 from tests import tiny_clip as tiny
 
