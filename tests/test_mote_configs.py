@@ -1,5 +1,6 @@
 """The configs of MoTE say what the paper's tables say, row by row."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -12,7 +13,9 @@ from mmengine.config import Config, DictAction
 from mmengine.fileio import load as load_pickle
 from mmengine.optim import build_optim_wrapper
 
-from mmvidadapt.datasets.class_lists import class_names
+from mmvidadapt.compat.checkpoints import read_checkpoint
+from mmvidadapt.datasets.class_lists import class_names, plain_name
+from mmvidadapt.datasets.transforms.label_aware_flip import mirrored_classes
 from tests.conftest import ROOT
 from tests.scripts import tool, write_videos
 from tests.test_configs import learning_rates, load, sampled
@@ -243,6 +246,81 @@ def test_a_few_shot_run_trains_on_repeated_videos(tmp_path: Path) -> None:
     assert '[1][3/3]' in done.stdout + done.stderr
 
 
+# Base to novel --------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name, classes, base, novel, epochs', [
+    ('ucf101', 'ucf101', 51, 50, 10), ('hmdb51', 'hmdb51', 26, 25, 10),
+    ('k400', 'k400', 200, 200, 2), ('ssv2', 'sthv2', 87, 87, 2)])
+def test_the_environment_chooses_half_and_seed(
+        name: str, classes: str, base: int, novel: int, epochs: int,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ('HALF', 'SEED', 'SHOTS'):
+        monkeypatch.delenv(variable, raising=False)
+    cfg = config(f'vitb_base-novel_{name}')
+    repeated = cfg.train_dataloader.dataset
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[0].T_max == epochs
+    assert len(class_names(cfg.model.cls_head.classes)) == base
+    assert Path(repeated.dataset.ann_file).name == 'base_shots16_seed1.txt'
+    assert Path(cfg.ann_file_val).name == 'base_test.txt'
+    assert sampled(cfg.test_pipeline)['num_clips'] == 1
+    monkeypatch.setenv('SEED', '3')
+    monkeypatch.setenv('HALF', 'novel')
+    other = config(f'vitb_base-novel_{name}')
+    # Nobody trains on novel classes: there is no such list.
+    assert Path(other.train_dataloader.dataset.dataset.ann_file).name == (
+        'novel_shots16_seed3.txt')
+    assert other.model.cls_head.classes == f'{classes}_novel'
+    assert len(class_names(f'{classes}_novel')) == novel
+    assert Path(other.test_dataloader.dataset.ann_file).name == (
+        'novel_test.txt')
+    whole = {plain_name(one) for one in class_names(classes)}
+    halves = [{plain_name(one) for one in class_names(f'{classes}_{half}')}
+              for half in ('base', 'novel')]
+    assert halves[0] | halves[1] == whole and not halves[0] & halves[1]
+    # Fewer shots are repeated as often as needed for the same epoch.
+    monkeypatch.setenv('SHOTS', '4')
+    few = config(f'vitb_base-novel_{name}').train_dataloader.dataset
+    assert Path(few.dataset.ann_file).name == 'novel_shots4_seed3.txt'
+    assert 4 * repeated.times <= few.times < 4 * (repeated.times + 1)
+
+
+def test_left_and_right_are_told_apart_among_base_classes() -> None:
+    flips = [step for step in config('vitb_base-novel_ssv2').train_dataloader
+             .dataset.dataset.pipeline if 'Flip' in step.type]
+    assert flips == [dict(
+        type='LabelAwareFlip', classes='sthv2_base', flip_ratio=0.5)]
+    assert mirrored_classes(class_names('sthv2_base')) != [*range(87)]
+    assert None not in mirrored_classes(class_names('sthv2_base'))
+    # No pair is torn.
+    assert mirrored_classes(class_names('sthv2_novel')) == [*range(87)]
+
+
+def test_a_model_of_base_classes_is_tested_on_both_halves(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = Path(write_tiny_config('mote/vitb_base-novel_hmdb51.py',
+                                     tmp_path))
+    # What is written has no variables left: put them back.
+    trained.write_text(trained.read_text().replace(
+        "'hmdb51_base'", "'hmdb51_{{$HALF:base}}'"))
+    work = tmp_path / 'work'
+    done = tool('train.py', str(trained), '--work-dir', str(work),
+                '--synthetic', '2')
+    assert done.returncode == 0, done.stderr[-3000:]
+    state = read_checkpoint(work / 'merged.pth')['state_dict']
+    assert len(state['cls_head.finetune_features']) == 26
+    monkeypatch.chdir(tmp_path)
+    done = tool('test_protocol.py', 'base-novel', '--data', str(trained),
+                str(work / 'merged.pth'), '--synthetic', '26',
+                '--cfg-options', 'model.neck.num_experts=0')
+    assert done.returncode == 0, done.stderr[-3000:]
+    saved = json.loads((tmp_path / 'work_dirs' / (
+        'base-novel_vitb_base-novel_hmdb51') / 'base-novel.json').read_text())
+    mean = saved['data_sets']['vitb_base-novel_hmdb51']['mean']
+    assert mean.keys() == {'base', 'novel', 'harmonic_mean'}
+    assert all(0 <= value <= 100 for value in mean.values())
+
+
 # Zero shot ------------------------------------------------------------------
 
 
@@ -301,6 +379,24 @@ def test_a_checkpoint_of_one_data_set_is_tested_on_another(
             video['pred_score'] for video in load_pickle(out)]))
     assert scores[0].shape == (2, 51)
     assert torch.allclose(scores[0], scores[1], atol=1e-6)
+
+
+def test_a_checkpoint_of_ucf101_is_tested_on_kinetics(
+        tmp_path: Path) -> None:
+    """Table 7e, the other way round than the zero-shot tests."""
+    work = ('--work-dir', str(tmp_path / 'work'), '--synthetic', '2')
+    done = tool('train.py', write_tiny_config(
+        'mote/vitl_ucf101.py', tmp_path), *work)
+    assert done.returncode == 0, done.stderr[-3000:]
+    state = read_checkpoint(tmp_path / 'work' / 'epoch_1.pth')['state_dict']
+    assert len(state['cls_head.finetune_features']) == 101
+    out = tmp_path / 'scores.pkl'
+    done = tool('test.py', write_tiny_config(
+        'mote/vitl_zeroshot_k400.py', tmp_path),
+        str(tmp_path / 'work' / 'epoch_1.pth'), *work, '--dump', str(out))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [video['pred_score'].shape for video in load_pickle(out)] == [
+        (400, ), (400, )]
 
 
 @pytest.mark.parametrize('option', OPTIONS)

@@ -213,18 +213,43 @@ def test_base_classes_can_be_the_first_or_those_of_a_file(
         assert NAMES[int(line[1])] == expected[int(line[-1])]
 
 
-def test_hmdb51_has_the_halves_of_the_published_lists(tmp_path):
-    # As many videos of each class: ViFi-CLIP's base classes are the last 26.
+@pytest.mark.parametrize('classes', ['hmdb51', 'k400', 'sthv2', 'ucf101'])
+def test_published_halves_are_those_of_the_package(classes, tmp_path):
+    names = class_names(classes)
+    full = write_list(tmp_path, [f'{label}/{place}.mp4 {label}'
+                                 for place in range(2)
+                                 for label in range(len(names))])
+    out = tmp_path / 'out'
+    done = subsets('base-novel', full, out, '--classes', classes, '--seeds',
+                   1, '--shots', 2, '--test', full)
+    assert done.returncode == 0, done.stderr
+    for half, file in (('base', 'base_shots2_seed1.txt'),
+                       ('base', 'base_test.txt'), ('novel', 'novel_test.txt')):
+        # Labels are places in the lists that configs name.
+        own = class_names(f'{classes}_{half}')
+        assert lines(out / f'{half}_classes.txt') == own
+        found = {(names[int(line.split('/')[0])], int(line.split()[1]))
+                 for line in lines(out / file)}
+        assert found == {(name, label) for label, name in enumerate(own)}
+
+
+def test_of_equally_frequent_classes_the_last_are_base_classes(tmp_path):
+    # ViFi-CLIP's base classes of HMDB-51 are the last 26.
     full = write_list(tmp_path, [f'{label}/{place} {label}' for place in
                                  range(16) for label in range(51)])
     out = tmp_path / 'out'
     done = subsets('base-novel', full, out, '--classes', 'hmdb51', '--seeds',
-                   1)
+                   1, '--base', 'frequent')
     assert 'base_classes.txt: 26 classes' in done.stdout
     assert 'novel_classes.txt: 25 classes' in done.stdout
-    base = lines(out / 'base_classes.txt')
-    assert base[:3] == ['pour', 'pullup', 'punch'] and base[-1] == 'wave'
+    assert lines(out / 'base_classes.txt') == class_names('hmdb51_base')
     assert len(lines(out / 'base_shots16_seed1.txt')) == 16 * 26
+
+
+def test_other_classes_have_no_published_halves(full, names, tmp_path):
+    assert subsets('base-novel', full, tmp_path / 'out', '--classes', names,
+                   '--base', 'published').error.startswith(
+        f"there is no list of classes '{names}_base': give one of")
 
 
 def test_classes_of_a_half_are_numbered_from_the_rarest(names, tmp_path):

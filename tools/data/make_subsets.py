@@ -134,27 +134,34 @@ def draw(videos: Sequence[Video], classes: Sequence[int], shots: int,
     return [video for video in videos if video in drawn]
 
 
-def halve_classes(videos: Sequence[Video], names: Sequence[str],
-                  base: str = 'frequent') -> tuple[list[int], list[int]]:
+def halve_classes(videos: Sequence[Video], classes: str,
+                  base: str) -> tuple[list[int], list[int]]:
     """Divide the classes into base and novel ones.
 
     Args:
         videos (Sequence[Video]): The full training list.
-        names (Sequence[str]): Names by label.
-        base (str): Which are base classes: ``'frequent'``, the half with
-            most training videos; ``'first'``, the half with the lower
-            labels; or a file of their names. Of an odd number, the base
-            half has one more.
+        classes (str): A list of classes.
+        base (str): Which are base classes: ``'published'``, those of the
+            package's lists ``{classes}_base`` and ``{classes}_novel``;
+            ``'frequent'``, the half with most training videos; ``'first'``,
+            the half with the lower labels; or a file of their names. Of an
+            odd number, the base half has one more.
 
     Returns:
         tuple[list[int], list[int]]: Labels of base and of novel classes.
         Their places are the new labels. ``'frequent'`` orders both halves
         by number of videos, fewest first, and then by label, as ViFi-CLIP's
-        published lists are; a file is followed; else the old order is.
+        published lists are; a list of names is followed; else the old order
+        is.
 
     Raises:
-        ValueError: If the file names an unknown class, or one half is empty.
+        ValueError: If there are no published halves, a file names an unknown
+            class, or one half is empty.
     """
+    names = class_names(classes)
+    if base == 'published':
+        return (_labels(f'{classes}_base', names),
+                _labels(f'{classes}_novel', names))
     everything = list(range(len(names)))
     half = len(names) // 2
     if base == 'first':
@@ -164,18 +171,32 @@ def halve_classes(videos: Sequence[Video], names: Sequence[str],
         everything.sort(key=lambda label: counts[label])
         chosen = everything[half:]
     else:
-        labels = {plain_name(name): c for c, name in enumerate(names)}
-        wanted = class_names(base)
-        unknown = [name for name in wanted if plain_name(name) not in labels]
-        if unknown:
-            raise ValueError(f'{base} names {unknown[0]!r}, which is not in '
-                             '--classes: correct one of them')
-        chosen = [labels[plain_name(name)] for name in wanted]
+        chosen = _labels(base, names)
     novel = [label for label in everything if label not in set(chosen)]
     if not novel:
         raise ValueError(f'{len(chosen)} of {len(names)} classes are base '
                          'classes and none is novel: leave some')
     return chosen, novel
+
+
+def _labels(classes: str, names: Sequence[str]) -> list[int]:
+    """Labels of some classes among all names, in their own order."""
+    labels = {plain_name(name): c for c, name in enumerate(names)}
+    wanted = class_names(classes)
+    unknown = [name for name in wanted if plain_name(name) not in labels]
+    if unknown:
+        raise ValueError(f'{classes} names {unknown[0]!r}, which is not in '
+                         '--classes: correct one of them')
+    return [labels[plain_name(name)] for name in wanted]
+
+
+def _default_base(classes: str) -> str:
+    """Base classes unless the command line says which."""
+    try:
+        class_names(f'{classes}_base')
+    except ValueError:
+        return 'frequent'
+    return 'published'
 
 
 def renumber(videos: Sequence[Video], classes: Sequence[int]) -> list[Video]:
@@ -233,8 +254,9 @@ def base_novel(args: argparse.Namespace) -> dict[Path, str]:
     names = class_names(args.classes)
     videos = read_list(args.list, args.rawframes, args.with_offset,
                        len(names))
+    base = args.base or _default_base(args.classes)
     halves = dict(zip(('base', 'novel'),
-                      halve_classes(videos, names, args.base), strict=True))
+                      halve_classes(videos, args.classes, base), strict=True))
     lists = {}
     for seed in args.seeds:
         lists[f'base_shots{args.shots}_seed{seed}.txt'] = renumber(
@@ -313,9 +335,11 @@ def parse_args() -> argparse.Namespace:
         '--classes', required=True,
         help="class names: a file, or a list of ours such as 'ucf101'")
     novel.add_argument(
-        '--base', default='frequent', metavar='{frequent,first,FILE}',
-        help='base classes: those with most videos in LIST (default), the '
-        'first half by number, or those that a file names')
+        '--base', metavar='{published,frequent,first,FILE}',
+        help='base classes: the published ones, that hmdb51, k400, sthv2 and '
+        'ucf101 have (default for these); those with most videos in LIST '
+        '(default for others), the first half by number, or those that a '
+        'file names')
     novel.add_argument('--test', type=Path, metavar='LIST',
                        help='test list of all classes, to be divided')
     return parser.parse_args()
