@@ -1,8 +1,14 @@
-"""Class names as text features, from the frozen text tower of CLIP."""
+"""Class names and descriptions as features, from the frozen text tower."""
 
 from .cache import cache_folder
+from .descriptions import (
+    description_features,
+    encode_descriptions,
+    token_counts,
+)
 from .encode import encode_classes, encode_texts, tokenize
 from .templates import TEMPLATES, prompt_templates
 
-__all__ = ['TEMPLATES', 'cache_folder', 'encode_classes', 'encode_texts',
-           'prompt_templates', 'tokenize']
+__all__ = ['TEMPLATES', 'cache_folder', 'description_features',
+           'encode_classes', 'encode_descriptions', 'encode_texts',
+           'prompt_templates', 'token_counts', 'tokenize']
