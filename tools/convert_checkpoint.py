@@ -11,20 +11,24 @@ from mmengine.config import Config, DictAction
 
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis import METHODS, load_official
-from mmvidadapt.apis.cli import make_parser, run_tool
+from mmvidadapt.apis.cli import environment, make_parser, run_tool
 from mmvidadapt.datasets.class_lists import class_names
 from mmvidadapt.files import whole_file
 
 BASE = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 _TDS = dict(ssv1='ssv1_tds.py', ssv2='ssv2_tds.py', k400='k400_tds.py')
+_MOTE = dict(k400='k400_mote.py', ucf101='ucf101_mote.py',
+             hmdb51='hmdb51_mote.py', k600='k600_mote.py',
+             k400_zeroshot='k400_zeroshot_mote.py')
 #: Test protocols of a method: by data set, one of configs/_base_/datasets.
 PROTOCOLS = dict(
-    tds_clip=_TDS, side4video=_TDS,
-    mote=dict(k400='k400_mote.py', ucf101='ucf101_mote.py',
-              hmdb51='hmdb51_mote.py'))
-#: Data sets on which a model with a text head is tested without having been
-#: trained on their classes.
-_ZERO_SHOT = ('ucf101', 'hmdb51')
+    tds_clip=_TDS, side4video=_TDS, mote=_MOTE, viclip=_MOTE)
+#: Classes of the data sets on which a model with a text head is tested
+#: without having been trained on them.
+_ZERO_SHOT = dict(ucf101='ucf101', hmdb51='hmdb51', k400_zeroshot='k400',
+                  k600='k600_zeroshot_{split}')
+#: Stands in a config for the split that is chosen when it is read.
+_SPLIT = 'SPLIT-OF-THE-ENVIRONMENT'
 #: Classes by which a protocol is chosen. Both versions of Something-Something
 #: have 174; frame folders are rarer than videos.
 _CLASSES = {174: 'ssv2'}
@@ -46,7 +50,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', metavar='DST.pth', type=Path,
                         help='file to write; neither it nor DST.py may exist')
     parser.add_argument('--num-frames', type=int,
-                        help='frames of a clip, which no shape tells')
+                        help='frames of a clip, which no shape tells but '
+                        "that of ViCLIP's temporal embedding")
     parser.add_argument(
         '--override', nargs='+', action=DictAction, default={},
         metavar='KEY=VALUE', help='what else no shape tells, for example '
@@ -54,9 +59,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--dataset', choices=sorted({name for protocols in PROTOCOLS.values()
                                      for name in protocols}),
-        help='data set whose test protocol DST.py follows; for mote, ucf101 '
-        'and hmdb51 are tests on unseen classes (zero shot); default: ssv2 '
-        'for 174 classes, else k400')
+        help='data set whose test protocol DST.py follows; for models with a '
+        'text head, ucf101, hmdb51, k600 and k400_zeroshot are tests on '
+        'unseen classes, and SPLIT in the environment chooses the split as '
+        'for our configs; default: ssv2 for 174 classes, else k400')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={},
         metavar='KEY=VALUE', help='settings of DST.py, for example '
@@ -100,7 +106,8 @@ def evaluation_config(model: dict[str, Any], protocol: str) -> Config:
         Config: The config.
     """
     cfg = Config.fromfile(BASE / 'default_runtime.py')
-    data = Config.fromfile(BASE / 'datasets' / protocol)
+    with environment(dict(SPLIT=_SPLIT)):
+        data = Config.fromfile(BASE / 'datasets' / protocol)
     loader = data.test_dataloader
     _fit_pipeline(loader.dataset, model['backbone'])
     cfg.merge_from_dict(dict(
@@ -148,8 +155,8 @@ def zero_shot_options(method: str, dataset: str | None,
         dict[str, Any]: The same, with the classes of the data set if the
         method reads class names and none were given.
     """
-    if method == 'mote' and dataset in _ZERO_SHOT:
-        return {'classes': dataset, **override}
+    if PROTOCOLS[method] is _MOTE and dataset in _ZERO_SHOT:
+        return {'classes': _ZERO_SHOT[dataset].format(split=1), **override}
     return override
 
 
@@ -163,7 +170,7 @@ def write_pair(state_dict: dict, cfg: Config, out: Path,
         out (Path): Path of the checkpoint; the config lies beside it.
         title (str): First line of the config, a comment.
     """
-    text = cfg.pretty_text
+    text = cfg.pretty_text.replace(_SPLIT, '{{$SPLIT:1}}')
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out.with_suffix('.py')) as config, \
             whole_file(out) as checkpoint:
@@ -205,15 +212,18 @@ def main(args: argparse.Namespace) -> None:
                    else len(class_names(head['classes'])))
     dataset, protocol = choose_protocol(
         args.method, num_classes, args.dataset)
-    if dataset in _ZERO_SHOT:
+    if args.method == 'mote' and dataset in _ZERO_SHOT:
         head['average_clips'] = 'mote_zero_shot'
+    if dataset in _ZERO_SHOT and 'classes' not in args.override:
+        head['classes'] = _ZERO_SHOT[dataset].format(split=_SPLIT)
     cfg = evaluation_config(model, protocol)
     cfg.merge_from_dict(args.cfg_options)
     config = args.out.with_suffix('.py')
     source = os.path.basename(args.checkpoint)
     write_pair(state_dict, cfg, args.out,
                f'Written by tools/convert_checkpoint.py: {args.method}, '
-               f'{args.num_frames} frames, {dataset}, from {source}.')
+               f'{model["backbone"]["num_frames"]} frames, {dataset}, from '
+               f'{source}.')
     count = sum(value.numel() for value in state_dict.values())
     print(f'wrote {args.out}: {len(state_dict)} tensors, {count / 1e6:.2f} M '
           f'numbers, {num_classes} classes\n'

@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from ..compat.checkpoints import read_checkpoint
+from ..models.clip.published import convert_viclip
 from ..models.necks.published import convert_mote
 from ..models.published import without_wrappers
 from ..models.side.published import convert_published
@@ -20,7 +21,10 @@ from ..models.side.published import convert_published
 METHODS: dict[str, Callable[..., tuple[dict, dict[str, Tensor]]]] = dict(
     tds_clip=convert_published,
     side4video=convert_published,
-    mote=convert_mote)
+    mote=convert_mote,
+    viclip=convert_viclip)
+#: Methods whose files hold the text tower, which the head reads from there.
+_WITH_TEXT = ('viclip', )
 #: Entries under which programs save their state dict.
 _CONTAINERS = ('model_state_dict', 'state_dict', 'model')
 #: Entry beside it, of programs that save what follows the encoder apart.
@@ -41,14 +45,16 @@ def load_official(  # noqa: D417  (pydoclint lists no star arguments)
     Every size that the shapes hold is read from them. What else they do not
     tell is given in ``overrides``, see
     :func:`mmvidadapt.models.side.published.convert_published` (TDS-CLIP and
-    Side4Video) and :func:`mmvidadapt.models.necks.published.convert_mote`.
+    Side4Video), :func:`mmvidadapt.models.necks.published.convert_mote` and
+    :func:`mmvidadapt.models.clip.published.convert_viclip`.
 
     Args:
         method (str): Key of :data:`METHODS`: ``'tds_clip'``,
-            ``'side4video'`` or ``'mote'``.
+            ``'side4video'``, ``'mote'`` or ``'viclip'``.
         checkpoint (str | os.PathLike | Mapping[str, Any]): A file, or what
             was loaded from one.
-        num_frames (int | None): Frames of a clip, which no shape tells.
+        num_frames (int | None): Frames of a clip, which no shape tells but
+            that of ViCLIP's temporal embedding.
 
     Returns:
         tuple[dict, dict[str, Tensor]]: Config of a ``Recognizer3D``, and the
@@ -72,6 +78,8 @@ def load_official(  # noqa: D417  (pydoclint lists no star arguments)
                              f'{", ".join(known)}')
     content: Any = checkpoint
     if isinstance(content, (str, os.PathLike)):
+        if method in _WITH_TEXT:
+            overrides.setdefault('text_weights', os.path.abspath(content))
         content = read_checkpoint(content, map_location='cpu')
     tensors = _tensors_of(content)
     config, state_dict = convert(
@@ -92,15 +100,10 @@ def _tensors_of(content: Any) -> dict[str, Tensor]:
             'the checkpoint holds no state dict, neither bare nor under '
             f'{" or ".join(_CONTAINERS)}: give the file as its program saved '
             'it')
-    tensors: dict[str, Tensor] = {}
-    for name, value in content.items():
-        plain = without_wrappers(str(name))
-        if plain in tensors:
-            raise ValueError(f'the checkpoint holds {plain} twice, with and '
-                             'without module.: remove one of them')
-        tensors[plain] = (
-            value.float() if value.is_floating_point() else value)
-    return tensors
+    return {name: value.float() if value.is_floating_point() else value
+            for name, value in without_wrappers(
+                {str(name): value for name, value in content.items()},
+                'the checkpoint').items()}
 
 
 def _check_fit(method: str, config: dict,

@@ -2,10 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from math import isqrt
 from typing import Any
 
 import torch
-from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.constants import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    OPENAI_DATASET_MEAN,
+    OPENAI_DATASET_STD,
+)
 from torch import Tensor
 
 
@@ -59,22 +65,40 @@ def heads_of(option: str, given: int | None, channels: int) -> int:
     return given
 
 
-_WRAPPERS = re.compile(r'((module|_orig_mod)\.)+')
+#: Parallel training adds the first, compiling the second, each as often as
+#: it wraps.
+_WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
+#: What classes that pack a model for a hub may add to all names.
+_PACKED = 'model.'
 
 
-def without_wrappers(name: str) -> str:
-    """The name of a tensor without what wrappers of the model put before it.
+def without_wrappers(tensors: Mapping[str, Tensor],
+                     source: str) -> dict[str, Tensor]:
+    """Take what wrappers of a model put before its names off them.
 
     Args:
-        name (str): Such as ``module._orig_mod.visual.proj``: parallel
-            training adds ``module.`` and compiling ``_orig_mod.``, each as
-            often as it wraps.
+        tensors (Mapping[str, Tensor]): By names such as
+            ``module._orig_mod.visual.proj``; ``model.`` as well, if
+            all names have it.
+        source (str): The file, for messages.
 
     Returns:
-        str: Such as ``visual.proj``.
+        dict[str, Tensor]: By names such as ``visual.proj``.
+
+    Raises:
+        ValueError: If two names become one.
     """
-    found = _WRAPPERS.match(name)
-    return name[found.end():] if found else name
+    plain: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        short = _WRAPPERS.sub('', name)
+        if short in plain:
+            raise ValueError(f'{source} holds {short} twice, with and without '
+                             'module.: remove one of them')
+        plain[short] = value
+    if plain and all(name.startswith(_PACKED) for name in plain):
+        return without_wrappers({name[len(_PACKED):]: value
+                                 for name, value in plain.items()}, source)
+    return plain
 
 
 def shape_of(state_dict: Mapping[str, Tensor], name: str,
@@ -104,6 +128,65 @@ def shape_of(state_dict: Mapping[str, Tensor], name: str,
     return found
 
 
+def vision_sizes(state_dict: Mapping[str, Tensor], prefix: str,
+                 kernel_axes: int = 4) -> dict[str, Any]:
+    """Sizes of an image tower, as ``arch`` but for the heads.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): The tensors, by CLIP's names.
+        prefix (str): What is before these names.
+        kernel_axes (int): Axes of the patch kernel, 5 of a video tower.
+
+    Returns:
+        dict[str, Any]: Fields of :class:`VisionArch` without ``num_heads``.
+
+    Raises:
+        ValueError: If a tensor that tells a size is missing or of other
+            axes.
+    """
+    kernel = shape_of(state_dict, f'{prefix}conv1.weight', kernel_axes)
+    places, _ = shape_of(state_dict, f'{prefix}positional_embedding')
+    return dict(
+        embed_dims=kernel[0], patch_size=kernel[-1],
+        image_size=isqrt(places - 1) * kernel[-1],
+        output_dims=shape_of(state_dict, f'{prefix}proj')[1],
+        **_depth_sizes(state_dict, prefix))
+
+
+def text_sizes(state_dict: Mapping[str, Tensor],
+               prefix: str) -> dict[str, Any]:
+    """Sizes of a text tower, as ``arch`` but for the heads.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): The tensors, by CLIP's names.
+        prefix (str): What is before these names.
+
+    Returns:
+        dict[str, Any]: Fields of :class:`TextArch` without ``num_heads``.
+
+    Raises:
+        ValueError: If a tensor that tells a size is missing or of other
+            axes.
+    """
+    words, width = shape_of(state_dict, f'{prefix}token_embedding.weight')
+    return dict(
+        embed_dims=width, vocab_size=words,
+        context_length=shape_of(
+            state_dict, f'{prefix}positional_embedding')[0],
+        output_dims=shape_of(state_dict, f'{prefix}text_projection')[1],
+        **_depth_sizes(state_dict, prefix))
+
+
+def _depth_sizes(state_dict: Mapping[str, Tensor],
+                 prefix: str) -> dict[str, Any]:
+    blocks = f'{prefix}transformer.resblocks.'
+    hidden = shape_of(state_dict, f'{blocks}0.mlp.c_fc.weight')
+    return dict(
+        num_layers=len(indices_in(
+            state_dict, re.escape(blocks) + r'(\d+)\.')),
+        mlp_ratio=hidden[0] / hidden[1])
+
+
 def indices_in(state_dict: Mapping[str, Tensor], pattern: str) -> list[int]:
     """The numbers in names of tensors.
 
@@ -125,9 +208,23 @@ def clip_preprocessor() -> dict[str, Any]:
     Returns:
         dict[str, Any]: For the ``data_preprocessor`` of a recognizer.
     """
+    return _preprocessor(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+
+
+def imagenet_preprocessor() -> dict[str, Any]:
+    """Config of a data preprocessor with the normalisation of ImageNet.
+
+    Returns:
+        dict[str, Any]: For the ``data_preprocessor`` of a recognizer.
+    """
+    return _preprocessor(IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _preprocessor(mean: tuple[float, ...],
+                  std: tuple[float, ...]) -> dict[str, Any]:
     return dict(
         # With its scope: load_official is called without one, too.
         type='mmaction.ActionDataPreprocessor',
-        mean=[255 * value for value in OPENAI_DATASET_MEAN],
-        std=[255 * value for value in OPENAI_DATASET_STD],
+        mean=[255 * value for value in mean],
+        std=[255 * value for value in std],
         format_shape='NCTHW')

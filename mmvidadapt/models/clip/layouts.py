@@ -132,29 +132,6 @@ LAYOUTS = (
         renames=()),
 )
 
-#: What training programs and wrappers put before every name.
-_WRAPPERS = ('module.', '_orig_mod.', 'model.')
-
-
-def unwrap(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the prefixes of wrappers off the names, where all have them.
-
-    Args:
-        tensors (Mapping[str, Tensor]): A file's tensors by name.
-
-    Returns:
-        dict[str, Tensor]: The tensors, in the same order.
-    """
-    names = list(tensors)
-    while names:
-        prefix = next((prefix for prefix in _WRAPPERS if all(
-            name.startswith(prefix) for name in names)), None)
-        if prefix is None:
-            break
-        names = [name[len(prefix):] for name in names]
-    return dict(zip(names, tensors.values(), strict=True))
-
-
 def detect_layout(keys: Mapping[str, Tensor], source: str) -> Layout:
     """The layout of a file, from its keys.
 

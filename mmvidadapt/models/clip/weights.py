@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from ...compat.checkpoints import CheckpointError, read_checkpoint
 from ..frozen_weights import fingerprints_in
 from ..locking import file_lock
+from ..published import without_wrappers
 from .arch import tag_owner
-from .layouts import Layout, detect_layout, split_towers, unwrap
+from .layouts import Layout, detect_layout, split_towers
 
 #: Weights inside a folder of Hugging Face's hub, in order of preference.
 _FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin',
@@ -136,7 +137,7 @@ def _load(encoder: nn.Module, weights: str, tower: str) -> list[str]:
     _fit_positions(tensors, own, tower, str(path), fitted)
     if _TEMPORAL in own:
         _fit_frames(tensors, own, encoder.temporal_resize, str(path), fitted)
-    _check_names(tensors, own, f'{path} ({layout.name})')
+    check_names(tensors, own, f'{path} ({layout.name})')
     dtypes = sorted({str(t.dtype).replace('torch.', '')
                      for t in tensors.values()})
     encoder.load_state_dict({k: v.float() for k, v in tensors.items()})
@@ -292,7 +293,7 @@ def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f'{path} holds no state dict, neither bare nor under '
             f'{" or ".join(map(repr, _CONTAINERS))}: give a file of weights')
-    return unwrap(tensors)
+    return without_wrappers(tensors, str(path))
 
 
 # -- activation ------------------------------------------------------------
@@ -522,9 +523,18 @@ def resize_frames(table: Tensor, num_frames: int,
         align_corners=False).transpose(1, 2)
 
 
-def _check_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
-                 source: str) -> None:
-    """Every tensor of the encoder, and no other, in its shape."""
+def check_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
+                source: str) -> None:
+    """Refuse tensors that are not exactly those of an encoder.
+
+    Args:
+        tensors (Mapping[str, Tensor]): The tensors by CLIP's names.
+        own (Mapping[str, Tensor]): Those of the encoder.
+        source (str): Where they come from, for messages.
+
+    Raises:
+        ValueError: If one is missing, left over or of another shape.
+    """
     faults = []
     for word, names in (
             ('lacks', [n for n in own if n not in tensors]),

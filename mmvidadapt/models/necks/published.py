@@ -9,7 +9,6 @@ vector by whose softmax the program merges experts in evaluation becomes
 
 import re
 from collections.abc import Mapping, Sequence
-from math import isqrt
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -21,6 +20,7 @@ from ..published import (
     heads_of,
     indices_in,
     shape_of,
+    vision_sizes,
 )
 
 #: From published names to ours, within ``Recognizer3D``.
@@ -144,23 +144,12 @@ def published_name(name: str) -> str:
 
 
 def _sizes(state_dict: Mapping[str, Tensor]) -> _Sizes:
-    width, _, patch_size, _ = shape_of(
-        state_dict, 'visual.conv1.weight', 4)
-    positions, _ = shape_of(state_dict, 'visual.positional_embedding')
-    hidden = shape_of(
-        state_dict, 'visual.transformer.resblocks.0.mlp.c_fc.weight')
     max_frames, embed_dims = shape_of(
         state_dict, 'frame_position_embeddings.weight')
     experts = indices_in(
         state_dict, r'transformer\.resblocks\.0\.mlp\.fc_up\.(\d+)\.')
     return _Sizes(
-        arch=dict(
-            embed_dims=width, patch_size=patch_size,
-            image_size=isqrt(positions - 1) * patch_size,
-            num_layers=len(indices_in(
-                state_dict, r'visual\.transformer\.resblocks\.(\d+)\.')),
-            output_dims=shape_of(state_dict, 'visual.proj')[1],
-            mlp_ratio=hidden[0] / hidden[1]),
+        arch=vision_sizes(state_dict, 'visual.'),
         embed_dims=embed_dims,
         num_layers=len(indices_in(
             state_dict, r'transformer\.resblocks\.(\d+)\.')),
