@@ -15,12 +15,14 @@ import torch
 from mmaction.apis import init_recognizer
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmvidadapt.apis import load_official
 from mmvidadapt.compat.checkpoints import read_checkpoint
 from mmvidadapt.models.clip import CLIPVisionEncoder
 from mmvidadapt.models.necks.mote import Draw
+from tests.conftest import ROOT
 from tests.scripts import plain_tool, tool, write_videos
 from tests.test_models.test_necks.mote_golden import load_golden
 from tests.tiny_clip import randomize
@@ -312,7 +314,10 @@ def tower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize('dataset, classes, clips, average', [
-    ('ucf101', 101, 3, 'mote_zero_shot'), ('k400', 400, 4, 'mote_closed_set')])
+    ('ucf101', 101, 3, 'mote_zero_shot'), ('hmdb51', 51, 3, 'mote_zero_shot'),
+    ('k600', 160, 3, 'mote_zero_shot'),
+    ('k400_zeroshot', 400, 3, 'mote_zero_shot'),
+    ('k400', 400, 4, 'mote_closed_set')])
 def test_a_converted_checkpoint_is_tested_as_published(
         goldens: Path, tmp_path: Path, tower: list[str], dataset: str,
         classes: int, clips: int, average: str) -> None:
@@ -347,6 +352,30 @@ def test_a_converted_checkpoint_is_tested_as_published(
                 str(tmp_path / 'work'))
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'acc/top1: ' in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize('dataset, classes', [
+    ('ucf101', 'ucf101'), ('hmdb51', 'hmdb51'),
+    ('k600', 'k600_zeroshot_{split}')])
+def test_the_environment_chooses_the_split_of_a_converted_checkpoint(
+        goldens: Path, tmp_path: Path, tower: list[str], dataset: str,
+        classes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = tmp_path / 'published.pt', tmp_path / 'ours.pth'
+    torch.save(published(load_golden(goldens)), source)
+    monkeypatch.setenv('SPLIT', '3')  # of the conversion, which is nothing
+    done = plain_tool(
+        'convert_checkpoint.py', 'mote', source, out, '--num-frames', 4,
+        '--dataset', dataset, '--override', *tower)
+    assert done.returncode == 0, done.stderr
+    data = f'configs/_base_/datasets/{dataset}_mote.py'
+    for split in (None, '2'):
+        monkeypatch.delenv('SPLIT', raising=False)
+        if split is not None:
+            monkeypatch.setenv('SPLIT', split)
+        cfg = Config.fromfile(tmp_path / 'ours.py')
+        assert cfg.model.cls_head.classes == classes.format(split=split or 1)
+        expected = Config.fromfile(ROOT / data)
+        assert cfg.test_dataloader.dataset.ann_file == expected.ann_file_val
 
 
 def test_the_merged_published_model_scores_alike(

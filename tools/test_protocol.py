@@ -6,8 +6,7 @@ import gc
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ import mmvidadapt
 from mmvidadapt.apis.cli import (
     add_run_options,
     build_runner,
+    environment,
     make_parser,
     prepare_run,
     run_tool,
@@ -117,28 +117,6 @@ def parse_args() -> argparse.Namespace:
 
 
 # One test -------------------------------------------------------------------
-
-
-@contextmanager
-def environment(chosen: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of the environment for a while.
-
-    Args:
-        chosen (Mapping[str, str]): Values by name.
-
-    Yields:
-        None: While they are set.
-    """
-    before = {name: os.environ.get(name) for name in chosen}
-    os.environ.update(chosen)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def load(test: Test, args: argparse.Namespace) -> Config:

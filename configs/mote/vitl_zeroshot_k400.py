@@ -1,9 +1,10 @@
 # A checkpoint of vitl_ucf101.py on Kinetics-400, without training on its
 # classes (Table 7e: top-1 66.3).
-_base_ = 'vitl_zeroshot_ucf101.py'
+_base_ = [
+    '../_base_/models/mote_l14.py', '../_base_/datasets/k400_zeroshot_mote.py',
+    '../_base_/default_runtime.py'
+]
 
-model = dict(cls_head=dict(classes='k400'))
-data_root_val = 'data/kinetics400/videos_val'
-ann_file_val = 'data/kinetics400/kinetics400_val_list_videos.txt'
-test_dataloader = dict(
-    dataset=dict(ann_file=ann_file_val, data_prefix=dict(video=data_root_val)))
+model = dict(
+    cls_head=dict(classes='k400', average_clips='mote_zero_shot'))
+test_cfg = dict(type='TestLoop')

@@ -6,6 +6,8 @@ import os.path as osp
 import re
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Callable
 
 from mmaction.registry import RUNNERS
@@ -119,6 +121,28 @@ def with_options(args: argparse.Namespace) -> Config:
     if args.synthetic is not None:
         use_synthetic_data(cfg, args.synthetic)
     return cfg
+
+
+@contextmanager
+def environment(chosen: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment, which configs may read, for a while.
+
+    Args:
+        chosen (Mapping[str, str]): Values by name.
+
+    Yields:
+        None: While they are set.
+    """
+    before = {name: os.environ.get(name) for name in chosen}
+    os.environ.update(chosen)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def prepare_run(args: argparse.Namespace) -> Config:
