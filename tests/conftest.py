@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: parity data, real videos, determinism."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def goldens() -> Path:
 def shared_data() -> Path:
     """Folder of real videos, class lists and description files."""
     return _require(ROOT.parent / 'shared' / 'data', 'shared data')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is written to, or read from, the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('MMVIDADAPT_CACHE', str(tmp_path_factory.mktemp('cache')))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -208,9 +208,9 @@ class FrozenWeights:
                 f'to their source, but {place} ({_arch(encoder)}) lacks '
                 f'{len(absent)}: use the encoder that it was trained with')
         # Right after building nothing was given, and hashing is in vain.
-        if not self._given.digests or _hash(absent) != theirs.sha256:
+        if not self._given.digests or values_hash(absent) != theirs.sha256:
             self._load_again(theirs, place)
-            if _hash(absent) != theirs.sha256:
+            if values_hash(absent) != theirs.sha256:
                 raise CheckpointError(_difference(encoder, theirs, place))
         for name, parameter in absent.items():
             state_dict[prefix + name] = parameter.detach()
@@ -274,5 +274,13 @@ def _combined(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _hash(tensors: Mapping[str, Tensor]) -> str:
+def values_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of names, shapes and values, as float32.
+
+    Args:
+        tensors (Mapping[str, Tensor]): In any order, on any device.
+
+    Returns:
+        str: SHA-256 in hexadecimal.
+    """
     return _combined(_digests(tensors))

@@ -13,7 +13,9 @@ texts about a class name.
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 
+import open_clip
 import torch
 from mmengine.logging import MMLogger
 from open_clip.tokenizer import SimpleTokenizer
@@ -21,21 +23,31 @@ from torch import Tensor
 
 from ..clip.arch import TextArch
 from ..clip.text_encoder import CLIPTextEncoder
-from .encode import encode_texts, tokenize_truncating, tower_features
+from ..frozen_weights import values_hash
+from .cache import cache_folder, cached
+from .encode import encode_texts, tokenize_truncating
+
+#: Part of the key of the cache; raise it when the features change.
+_VERSION = 1
 
 
-def description_features(sentences: Sequence[Sequence[str]],
-                         encoder: CLIPTextEncoder) -> Tensor:
-    """Mean features of the sentences about each class.
+def description_features(
+        sentences: Sequence[Sequence[str]],
+        encoder: CLIPTextEncoder,
+        cache_dir: str | os.PathLike | None = None) -> Tensor:
+    """Mean features of the sentences about each class, cached on disk.
 
     Sentences over the context lose their end, but for the end token; a
-    warning counts them.
+    warning counts them. The key of the cache holds the sentences, tokenizer,
+    sizes, activation and the values of the tower, which may have come from
+    anywhere. A tower with ``weights=None`` is random and nothing is cached.
 
     Args:
         sentences (Sequence[Sequence[str]]): At least one for each class, as
             from :func:`mmvidadapt.datasets.class_descriptions`. They are read
             as they stand, without a template.
         encoder (CLIPTextEncoder): The text tower, called without adapters.
+        cache_dir (str | os.PathLike | None): As for :func:`cache_folder`.
 
     Returns:
         Tensor: ``(K, D)`` in float32 where the tower is, without gradient and
@@ -43,42 +55,25 @@ def description_features(sentences: Sequence[Sequence[str]],
 
     Raises:
         ValueError: If a class has no sentences.
+        OSError: If the cache cannot be written.
     """
     tokens = _tokens(sentences, encoder.arch)
-    return _means(encode_texts(encoder, tokens), sentences)
 
+    def compute() -> Tensor:
+        return _means(encode_texts(encoder, tokens), sentences)
 
-def encode_descriptions(sentences: Sequence[Sequence[str]],
-                        *,
-                        arch: str | dict | TextArch,
-                        act: str,
-                        weights: str | None = None,
-                        cache_dir: str | os.PathLike | None = None,
-                        device: str | torch.device = 'cpu') -> Tensor:
-    """The same from a tower that is built for it, or from the cache.
-
-    Args:
-        sentences (Sequence[Sequence[str]]): As for
-            :func:`description_features`.
-        arch (str | dict | TextArch): As for :class:`CLIPTextEncoder`.
-        act (str): As for :class:`CLIPTextEncoder`.
-        weights (str | None): As for :func:`encode_classes`.
-        cache_dir (str | os.PathLike | None): As for :func:`cache_folder`.
-        device (str | torch.device): Where the tower runs.
-
-    Returns:
-        Tensor: ``(K, D)`` in float32, not normalised.
-
-    Raises:
-        ValueError: If a class has no sentences.
-        FileNotFoundError: If the weights are not found.
-    """
-    return tower_features(
-        lambda arch: _tokens(sentences, arch),
-        lambda features: _means(features, sentences),
-        dict(descriptions=[list(texts) for texts in sentences]),
-        arch=arch, act=act, weights=weights, cache_dir=cache_dir,
-        device=device)
+    if encoder.weights is None:
+        return compute()
+    table = encoder.token_embedding.weight
+    return cached(cache_folder(cache_dir), dict(
+        version=_VERSION,
+        descriptions=[list(texts) for texts in sentences],
+        tokenizer=f'SimpleTokenizer of open_clip {open_clip.__version__}',
+        arch=asdict(encoder.arch),
+        act=encoder.act,
+        dtype=str(table.dtype),
+        values=values_hash(dict(encoder.named_parameters()))),
+        compute).to(table.device)
 
 
 def token_counts(texts: Sequence[str]) -> list[int]:

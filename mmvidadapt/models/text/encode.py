@@ -12,10 +12,9 @@ not over scores.
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache, partial
-from typing import Any
 
 import open_clip
 import torch
@@ -70,51 +69,7 @@ def encode_classes(names: Sequence[str],
         ValueError: If a text is longer than the context.
         FileNotFoundError: If the weights are not found.
     """
-    texts = [template.replace('{}', written_name(name))
-             for name in names for template in templates]
-    return tower_features(
-        lambda arch: tokenize(texts, arch),
-        lambda features: _ensemble(features, len(names)),
-        dict(names=[written_name(name) for name in names],
-             templates=list(templates)),
-        arch=arch, act=act, weights=weights, cache_dir=cache_dir,
-        device=device)
-
-
-def _ensemble(features: Tensor, num_classes: int) -> Tensor:
-    """Class features ``(K, D)`` of the texts of one class after the other."""
-    features = F.normalize(features.unflatten(0, (num_classes, -1)), dim=-1)
-    return F.normalize(features.mean(dim=1), dim=-1)
-
-
-def tower_features(tokens: Callable[[TextArch], Tensor],
-                   pool: Callable[[Tensor], Tensor],
-                   content: Mapping[str, Any],
-                   *,
-                   arch: str | dict | TextArch,
-                   act: str,
-                   weights: str | None,
-                   cache_dir: str | os.PathLike | None,
-                   device: str | torch.device) -> Tensor:
-    """Features of texts, from the cache if they are there.
-
-    Args:
-        tokens (Callable[[TextArch], Tensor]): Makes the texts' tokens
-            ``(B, L)``, before weights are read.
-        pool (Callable[[Tensor], Tensor]): Takes the features ``(B, D)`` of
-            the texts to what is returned.
-        content (Mapping[str, Any]): All that tokens and pool depend on, as
-            JSON; a part of the key of the cache.
-        arch (str | dict | TextArch): As for :class:`CLIPTextEncoder`.
-        act (str): As for :class:`CLIPTextEncoder`.
-        weights (str | None): As for :func:`encode_classes`.
-        cache_dir (str | os.PathLike | None): As for :func:`cache_folder`.
-        device (str | torch.device): Where the tower runs.
-
-    Returns:
-        Tensor: In float32.
-    """
-    compute = partial(_encode, tokens, pool, arch, act, weights,
+    compute = partial(_encode, names, templates, arch, act, weights,
                       torch.device(device))
     if weights is None:
         MMLogger.get_current_instance().warning(
@@ -122,31 +77,36 @@ def tower_features(tokens: Callable[[TextArch], Tensor],
             'random: set weights in text to those of the image tower.')
         return compute()
     return cached(cache_folder(cache_dir), dict(
-        content,
         version=_VERSION,
+        names=[written_name(name) for name in names],
+        templates=list(templates),
         tokenizer=f'SimpleTokenizer of open_clip {open_clip.__version__}',
         arch=asdict(text_arch(arch)),
         act=act,
         weights=weights_identity(weights, arch_name(arch))), compute)
 
 
-def _encode(make_tokens: Callable[[TextArch], Tensor],
-            pool: Callable[[Tensor], Tensor], arch: str | dict | TextArch,
-            act: str, weights: str | None, device: torch.device) -> Tensor:
+def _encode(names: Sequence[str], templates: Sequence[str],
+            arch: str | dict | TextArch, act: str, weights: str | None,
+            device: torch.device) -> Tensor:
     """Build the tower, encode and forget it."""
     logger = MMLogger.get_current_instance()
+    logger.info(f'Encoding {len(names)} classes x {len(templates)} templates '
+                f'with the text tower on {device}.')
     start = time.perf_counter()
+    texts = [template.replace('{}', written_name(name))
+             for name in names for template in templates]
     # Evaluation draws nothing: the generator is as it was before.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder = CLIPTextEncoder(arch, act, weights, frozen=True)
-    tokens = make_tokens(encoder.arch)
-    logger.info(f'Encoding {len(tokens)} texts with the text tower on '
-                f'{device}.')
+    tokens = tokenize(texts, encoder.arch)
     if weights is not None:
         encoder.frozen_weights.load()
-    features = pool(encode_texts(encoder.to(device).eval(), tokens))
-    logger.info(f'Encoded {len(tokens)} texts in '
+    features = encode_texts(encoder.to(device).eval(), tokens)
+    features = F.normalize(features.unflatten(0, (len(names), -1)), dim=-1)
+    features = F.normalize(features.mean(dim=1), dim=-1)  # (K, D)
+    logger.info(f'Encoded {len(texts)} texts in '
                 f'{time.perf_counter() - start:.1f} s.')
     return features
 

@@ -1,5 +1,7 @@
 """Features of descriptions: plain means of frozen, unnormalised features."""
 
+from pathlib import Path
+
 import open_clip
 import pytest
 import torch
@@ -11,7 +13,6 @@ from mmvidadapt.models.clip import CLIPTextEncoder
 from mmvidadapt.models.text import (
     cache_folder,
     description_features,
-    encode_descriptions,
     token_counts,
 )
 from tests.tiny_text import TEXT, reference, text
@@ -68,15 +69,6 @@ def test_features_are_plain_means_of_texts_as_they_stand(warnings):
     assert not warnings
 
 
-def test_the_features_of_a_tower_in_memory_are_those_of_its_weights(
-        tmp_path):
-    model, options = reference(), text(tmp_path)
-    torch.save(model.state_dict(), options['weights'])
-    torch.testing.assert_close(
-        encode_descriptions(SENTENCES, **options),
-        description_features(SENTENCES, tower(model)), atol=1e-6, rtol=1e-5)
-
-
 def test_a_long_sentence_loses_its_end_but_not_the_end_token(warnings):
     short, long = 'A hand that brushes', 'A hand that brushes the hair.'
     model = reference()
@@ -114,33 +106,71 @@ def test_published_files_in_the_context_of_viclip(
     assert not cut or warnings[0].startswith(f'{cut} descriptions')
 
 
-def test_a_warm_start_calls_no_tower_and_reads_the_same(tmp_path, cold):
-    first = encode_descriptions(SENTENCES, **text(tmp_path))
+# -- the cache -------------------------------------------------------------
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> CLIPTextEncoder:
+    """A tower from a file."""
+    options = text(tmp_path)
+    encoder = CLIPTextEncoder(options['arch'], options['act'],
+                              options['weights'], frozen=True)
+    encoder.init_weights()
+    return encoder
+
+
+def test_a_warm_start_calls_no_tower_and_reads_the_same(tmp_path, cold,
+                                                        loaded):
+    first = description_features(SENTENCES, loaded, tmp_path / 'own')
     assert cold == [6]
-    assert torch.equal(first, encode_descriptions(SENTENCES,
-                                                  **text(tmp_path)))
+    assert torch.equal(first, description_features(SENTENCES, loaded,
+                                                   tmp_path / 'own'))
     assert cold == [6]
-    assert len(list(cache_folder(tmp_path / 'cache').glob(
+    assert len(list(cache_folder(tmp_path / 'own').glob(
         '*.safetensors'))) == 1
 
 
-@pytest.mark.parametrize('sentences, changes', [
-    (SENTENCES[::-1], {}),
-    ([SENTENCES[0] + SENTENCES[1], SENTENCES[2], ['A ball.']], {}),
-    ([['a'], *SENTENCES[1:]], {}),
-    (SENTENCES, dict(act='gelu')),
-    (SENTENCES, dict(arch=dict(TEXT, context_length=20)))])
-def test_what_changes_the_features_is_part_of_the_key(
-        tmp_path, cold, sentences, changes):
-    encode_descriptions(SENTENCES, **text(tmp_path))
-    encode_descriptions(sentences, **text(tmp_path, **changes))
+@pytest.mark.parametrize('sentences', [
+    SENTENCES[::-1],
+    [SENTENCES[0] + SENTENCES[1], SENTENCES[2], ['A ball.']],
+    [['a'], *SENTENCES[1:]]])
+def test_other_sentences_are_other_features(tmp_path, cold, loaded,
+                                            sentences):
+    description_features(SENTENCES, loaded, tmp_path)
+    description_features(sentences, loaded, tmp_path)
     assert len(cold) == 2
 
 
-def test_no_weights_are_a_warning_and_no_file(tmp_path, warnings):
-    encode_descriptions(SENTENCES, **text(tmp_path, weights=None))
-    assert 'has weights=None' in warnings[0]
+def test_other_values_are_other_features_whatever_the_weights_name(
+        tmp_path, cold, loaded):
+    description_features(SENTENCES, loaded, tmp_path)
+    loaded.ln_final.bias.data[0] += 1
+    description_features(SENTENCES, loaded, tmp_path)
+    assert len(cold) == 2
+
+
+@pytest.mark.parametrize('change', [
+    dict(act='gelu'), dict(arch=dict(TEXT, context_length=20))])
+def test_other_sizes_and_activations_are_other_features(
+        tmp_path, cold, loaded, change):
+    description_features(SENTENCES, loaded, tmp_path)
+    options = text(tmp_path, **change)
+    other = CLIPTextEncoder(options['arch'], options['act'],
+                            options['weights'])
+    other.init_weights()
+    description_features(SENTENCES, other, tmp_path)
+    assert len(cold) == 2
+
+
+def test_a_random_tower_leaves_no_file(tmp_path, cold):
+    encoder = tower(reference())
+    for _ in range(2):
+        description_features(SENTENCES, encoder, tmp_path / 'cache')
+    assert len(cold) == 2
     assert not (tmp_path / 'cache').exists()
+
+
+# -- bad input -------------------------------------------------------------
 
 
 @pytest.mark.parametrize('sentences, message', [
