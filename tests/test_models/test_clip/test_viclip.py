@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
+from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 from open_clip import pretrained
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from mmvidadapt.models.clip.weights import (
 )
 from mmvidadapt.models.text.encode import tokenize, tokenize_truncating
 from tests import tiny_clip as tiny
+from tests.conftest import ROOT
 from tests.viclip_golden import FRAMES, TEXT, VISION, load_golden
 
 VIDEO = dict(type='ViCLIPVisionEncoder', arch=VISION, act='quick_gelu',
@@ -520,6 +523,46 @@ def test_every_parameter_trains_and_recomputing_changes_nothing():
     for (name, a), b in zip(model.named_parameters(), again.parameters()):
         assert a.grad is not None and a.grad.any(), name
         torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_compiled_blocks_answer_alike():
+    torch._dynamo.reset()
+    plain = backbone(LORA)
+    compiled = backbone(LORA, compile=dict(backend='eager'))
+    compiled.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(compiled(clips(FRAMES)), plain(clips(FRAMES)))
+    torch._dynamo.reset()
+
+
+def test_autocast_keeps_the_residual_stream_in_float32():
+    encoder, seen = drawn(), []
+    for block in encoder.transformer.resblocks:
+        block.register_forward_hook(
+            lambda m, a, out: seen.append(out[0].dtype))
+    exact = encode(encoder, clips(FRAMES))
+    seen.clear()
+    with torch.autocast('cpu', torch.bfloat16):
+        rough = encode(encoder, clips(FRAMES))
+    assert seen == [torch.float32] * 3
+    assert 0 < (rough - exact).norm() / exact.norm() < 0.05
+
+
+@pytest.mark.parametrize('name, vision, joint', [
+    ('viclip_b16', 86_198_784, 512), ('viclip_l14', 303_974_400, 768)])
+def test_base_configs(name, vision, joint, monkeypatch):
+    monkeypatch.setenv('VICLIP', 'some/file.pth')
+    cfg = Config.fromfile(ROOT / 'configs' / '_base_' / 'models'
+                          / f'{name}.py')
+    with DefaultScope.overwrite_default_scope('mmaction'), \
+            torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    encoder = model.backbone.encoder
+    assert encoder.weights == model.cls_head.text['weights'] == 'some/file.pth'
+    assert sum(p.numel() for p in encoder.parameters()) == vision
+    assert model.cls_head.class_features.shape == (400, joint)
+    assert not any(p.requires_grad for p in model.parameters())
+    assert cfg.model.data_preprocessor.mean == [123.675, 116.28, 103.53]
+    assert cfg.model.data_preprocessor.std == [58.395, 57.12, 57.375]
 
 
 def test_attention_is_the_fused_kernel(monkeypatch):
