@@ -28,7 +28,7 @@ class _Scaled(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, forward: float, backward: float) -> Tensor:
-        return x * forward
+        return x.view_as(x) if forward == 1 else x * forward
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Tuple, output: Tensor) -> None:
@@ -36,7 +36,8 @@ class _Scaled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None]:
-        return grad * ctx.factor, None, None
+        factor = ctx.factor
+        return grad if factor == 1 else grad * factor, None, None
 
 
 def _init(layer: nn.Module) -> None:
