@@ -154,6 +154,16 @@ def test_list(tmp_path: Path) -> Path:
                                  for place in range(2)], 'test_list.txt')
 
 
+def test_base_classes_can_be_those_of_a_list_of_the_package(tmp_path):
+    full = write_list(tmp_path, [f'{label}.avi {label}'
+                                 for label in range(101)])
+    done = subsets('base-novel', full, tmp_path / 'out', '--classes',
+                   'ucf101', '--shots', 1, '--base', 'ucf101_base')
+    assert done.returncode == 0, done.stderr
+    assert class_names(str(tmp_path / 'out' / 'base_classes.txt')) == (
+        class_names('ucf101_base'))
+
+
 def test_base_and_novel_classes_are_numbered_by_themselves(
         full, names, test_list, tmp_path):
     out = tmp_path / 'out'
