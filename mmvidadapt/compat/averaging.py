@@ -1,9 +1,14 @@
-"""Average a model whose state dict is not all of it.
+"""Average a model whose state dict is not all of it, or changes shape.
 
 MMEngine's averages (``EMAHook`` and its models) take ``state_dict()`` for
 the list of all tensors of a model. A module that leaves tensors out of its
 checkpoints is asked for all of them here, wherever MMEngine reads them to
 average, and for what belongs into a checkpoint everywhere else.
+
+A buffer may get another shape while a model trains: the features of the
+fine-tuning classes do when a checkpoint of other classes is fine-tuned.
+MMEngine copies values into the shape that the average was made with; here
+the average first takes over the shape.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,6 +62,43 @@ def mend() -> None:
                       (BaseAveragedModel, 'update_parameters'),
                       (EMAHook, 'after_train_iter')):
         setattr(cls, name, _reading_all(getattr(cls, name)))
+    BaseAveragedModel.update_parameters = _in_shape(
+        BaseAveragedModel.update_parameters,
+        lambda average, model: (average, model))
+    EMAHook.after_train_iter = _in_shape(
+        EMAHook.after_train_iter,
+        lambda hook, *_, **__: (hook.ema_model, hook.src_model))
+
+
+def _in_shape(method: Callable, models: Callable) -> Callable:
+    """Wrap a method so that before it both models have the same shapes."""
+
+    @wraps(method)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        _take_over_shapes(*models(*args, **kwargs))
+        return method(*args, **kwargs)
+
+    return wrapped
+
+
+def _take_over_shapes(average: Any, model: Any) -> None:
+    """Give an average new buffers where those of the model changed shape.
+
+    Args:
+        average (BaseAveragedModel): The average.
+        model (nn.Module): The model that it averages.
+    """
+    own = dict(average.module.named_buffers())
+    for name, buffer in model.named_buffers():
+        if name not in own or own[name].shape == buffer.shape:
+            continue
+        owner, _, leaf = name.rpartition('.')
+        setattr(average.module.get_submodule(owner), leaf,
+                buffer.detach().clone().to(own[name].device))
+    if getattr(average, 'update_buffers', False):
+        # By then loading may have exchanged buffers as well.
+        with whole_state_dicts():
+            average.avg_parameters = average.module.state_dict()
 
 
 def _reading_all(method: Callable) -> Callable:
