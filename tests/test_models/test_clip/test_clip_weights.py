@@ -65,8 +65,11 @@ def test_open_clip_state_dict(clip, tmp_path):
     _assert_equal_outputs(clip, _saved(clip.state_dict(), tmp_path / 'a.pt'))
 
 
-def test_open_clip_training_checkpoint_with_module_prefixes(clip, tmp_path):
-    state = {f'module.{k}': v for k, v in clip.state_dict().items()}
+@pytest.mark.parametrize('wrappers', [
+    'module.', 'module.module.', '_orig_mod.module.', 'module._orig_mod.'])
+def test_open_clip_training_checkpoint_with_prefixes_of_wrappers(
+        clip, tmp_path, wrappers):
+    state = {wrappers + k: v for k, v in clip.state_dict().items()}
     path = _saved(dict(epoch=3, name='run', state_dict=state),
                   tmp_path / 'epoch_3.pt')
     _assert_equal_outputs(clip, path)
