@@ -55,30 +55,16 @@ def needed() -> bool:
 
 
 def mend() -> None:
-    """Average all tensors."""
+    """Average all tensors, in the shapes that they have."""
     from mmengine.hooks.ema_hook import EMAHook
     from mmengine.model.averaged_model import BaseAveragedModel
-    for cls, name in ((BaseAveragedModel, '__init__'),
-                      (BaseAveragedModel, 'update_parameters'),
-                      (EMAHook, 'after_train_iter')):
-        setattr(cls, name, _reading_all(getattr(cls, name)))
-    BaseAveragedModel.update_parameters = _in_shape(
-        BaseAveragedModel.update_parameters,
-        lambda average, model: (average, model))
-    EMAHook.after_train_iter = _in_shape(
-        EMAHook.after_train_iter,
-        lambda hook, *_, **__: (hook.ema_model, hook.src_model))
-
-
-def _in_shape(method: Callable, models: Callable) -> Callable:
-    """Wrap a method so that before it both models have the same shapes."""
-
-    @wraps(method)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        _take_over_shapes(*models(*args, **kwargs))
-        return method(*args, **kwargs)
-
-    return wrapped
+    for cls, name, models in (
+            (BaseAveragedModel, '__init__', None),
+            (BaseAveragedModel, 'update_parameters',
+             lambda average, model: (average, model)),
+            (EMAHook, 'after_train_iter',
+             lambda hook, *_, **__: (hook.ema_model, hook.src_model))):
+        setattr(cls, name, _reading_all(getattr(cls, name), models))
 
 
 def _take_over_shapes(average: Any, model: Any) -> None:
@@ -97,16 +83,26 @@ def _take_over_shapes(average: Any, model: Any) -> None:
                 buffer.detach().clone().to(own[name].device))
     if getattr(average, 'update_buffers', False):
         # By then loading may have exchanged buffers as well.
-        with whole_state_dicts():
-            average.avg_parameters = average.module.state_dict()
+        average.avg_parameters = average.module.state_dict()
 
 
-def _reading_all(method: Callable) -> Callable:
-    """Wrap a method so that state dicts inside it are whole."""
+def _reading_all(method: Callable, models: Callable | None) -> Callable:
+    """Wrap a method so that state dicts inside it are whole.
+
+    Args:
+        method (Callable): The method.
+        models (Callable | None): Gets its arguments and gives the average
+            and its model, whose shapes the average takes over first.
+
+    Returns:
+        Callable: In place of the method.
+    """
 
     @wraps(method)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with whole_state_dicts():
+            if models is not None:
+                _take_over_shapes(*models(*args, **kwargs))
             return method(*args, **kwargs)
 
     return wrapped
