@@ -35,6 +35,8 @@ ABLATIONS = {
     'experts-3': {'neck.num_experts': 3},
     'experts-5': {'neck.num_experts': 5},
     'experts-6': {'neck.num_experts': 6},
+    'aggregation-random': {'neck.aggregation': 'random'},
+    'aggregation-ensemble': {'neck.aggregation': 'ensemble'},
     'routing-fixed': {'neck.routing': 'fixed'},
     'routing-random': {'neck.routing': 'random'},
     'wmr-point': {'neck.temperature': 'point'},

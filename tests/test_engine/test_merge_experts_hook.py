@@ -171,6 +171,16 @@ def test_averaged_weights_are_merged_where_they_are_evaluated(
         torch.testing.assert_close(plain.eval()(x)[0][1], found)
 
 
+def test_experts_that_are_evaluated_apart_are_merged_in_the_file_only(
+        tmp_path: Path, merges: list) -> None:
+    runner = run(tmp_path, neck=dict(aggregation='ensemble'))
+    runner.train()
+    runner.test()
+    assert LooksAtNeck.seen == [False] * 6 and not merges
+    assert_same(saved(tmp_path, 'merged.pth'),
+                merge_state_dict(saved(tmp_path, 'epoch_2.pth')))
+
+
 def test_a_neck_without_experts_is_left_alone(tmp_path: Path) -> None:
     runner = run(tmp_path, neck=dict(num_experts=0))
     runner.train()

@@ -21,7 +21,8 @@ class MergeExpertsHook(Hook):
     After training a checkpoint without experts is written beside the others:
     the same model with ``num_experts=0`` loads it, and it holds weights and
     the config that belongs to them, no optimizer. A neck that has
-    ``num_experts=0`` already is left alone.
+    ``num_experts=0`` already is left alone, and one that
+    evaluates its experts apart is merged in that checkpoint only.
 
     Args:
         filename (str): Name of that checkpoint in the work directory.
@@ -41,7 +42,8 @@ class MergeExpertsHook(Hook):
             runner (Runner): The runner.
         """
         for neck in self._necks(runner).values():
-            neck.merge()
+            if neck.aggregation == 'merge':
+                neck.merge()
 
     def after_val_epoch(self, runner: Runner,
                         metrics: dict[str, float] | None = None) -> None:

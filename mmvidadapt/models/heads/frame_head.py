@@ -20,7 +20,9 @@ class Branches(NamedTuple):
 
     Args:
         frames (Tensor): Frame features ``(B, T', D)``.
-        temporal (Tensor | None): Temporal features that are added to them.
+        temporal (Tensor | None): Temporal features that are added to them,
+            ``(B, T', D)``; ``(B, E, T', D)`` of several models whose scores
+            are averaged.
         merged (Tensor | None): The same of a second branch, which only
             training has.
     """
@@ -110,13 +112,16 @@ class FrameHead(BaseHead):
             ValueError: If the features are not ``(B, T', in_channels)``.
         """
         branches = self._branches(x)
-        return self.classify(
-            self.pool(branches.frames, branches.temporal), class_features)
+        scores = [self.classify(self.pool(branches.frames, one),
+                                class_features)
+                  for one in _each(branches.temporal)]
+        return scores[0] if len(scores) == 1 else (
+            torch.stack(scores).mean(dim=0))
 
     def _branches(self, x: Tensor | Sequence[Tensor]) -> Branches:
         branches = Branches(*([x] if isinstance(x, Tensor) else x))
-        frames = branches.frames
-        for part in branches:
+        frames, temporal, merged = branches
+        for part in (frames, *_each(temporal), merged):
             if part is not None and (
                     part.dim() != 3 or part.shape[-1] != self.in_channels
                     or part.shape != frames.shape):
@@ -178,3 +183,10 @@ class FrameHead(BaseHead):
         labels = torch.stack([sample.gt_label for sample in data_samples])
         check_labels(labels, self.num_classes)
         return super().loss_by_feat(cls_scores, data_samples)
+
+
+def _each(temporal: Tensor | None) -> Sequence[Tensor | None]:
+    """The temporal features of each model that has some."""
+    if temporal is None or temporal.dim() < 4:
+        return [temporal]
+    return temporal.unbind(dim=1)

@@ -33,6 +33,7 @@ ROUTINGS = ('multinomial', 'random', 'fixed', 'all')
 MERGED_BRANCHES = ('head', 'mse')
 TEMPERATURES = ('discrete', 'point', 'normal', 'uniform')
 MSES = ('frame', 'pooled')
+AGGREGATIONS = ('merge', 'random', 'ensemble')
 
 
 class Draw(NamedTuple):
@@ -166,6 +167,13 @@ class MoTE(BaseModule):
             merged feature, as published; ``'pooled'``: squared norm of its
             average over frames, as Eq. 9 is printed.
         mse_weight (float): Weight of that loss; 0 leaves it out.
+        aggregation (str): What evaluation makes of the experts (Table 2c):
+            ``'merge'``, one path of merged weights (Eq. 6); ``'random'``,
+            each clip goes through one expert of each layer, drawn with equal
+            chances from a generator of the neck's own, which starts anew
+            whenever the neck is set to eval mode; ``'ensemble'``, each clip
+            goes through every expert, at ``E`` times the cost, and the head
+            averages the scores.
         merge_weights (MergeWeights): How experts are merged in evaluation:
             None for their mean, a temperature, a weight for each expert, or
             such lists for each layer. ``[0, 0, 1, 0]`` evaluates one expert.
@@ -176,7 +184,8 @@ class MoTE(BaseModule):
         - Input: ``(B, T, D)``.
         - Output: a tuple of ``frames``, ``temporal`` and, in training with
           ``merged_branch='head'``, ``temporal_merged``, each ``(B, T, D)``;
-          and a dict of losses.
+          and a dict of losses. In evaluation with ``'ensemble'``,
+          ``temporal`` is ``(B, E, T, D)``.
 
     Raises:
         ValueError: If an option makes no sense.
@@ -197,6 +206,7 @@ class MoTE(BaseModule):
                  beta: float = 0.6,
                  mse: str = 'frame',
                  mse_weight: float = 0.1,
+                 aggregation: str = 'merge',
                  merge_weights: MergeWeights = None,
                  max_frames: int = 77,
                  init_cfg: dict | None = None) -> None:
@@ -206,7 +216,8 @@ class MoTE(BaseModule):
                 ('routing', routing, ROUTINGS),
                 ('merged_branch', merged_branch, (*MERGED_BRANCHES, None)),
                 ('temperature', temperature, TEMPERATURES),
-                ('mse', mse, MSES)):
+                ('mse', mse, MSES),
+                ('aggregation', aggregation, AGGREGATIONS)):
             if value not in known:
                 raise ValueError(f'unknown {option}={value!r}: use one of '
                                  f'{", ".join(map(repr, known))}')
@@ -235,6 +246,10 @@ class MoTE(BaseModule):
                 f"routing='fixed' without a merged branch trains 1 of "
                 f'{num_experts} experts, and evaluation would average all: '
                 'set merge_weights=[1, 0, ...]')
+        if aggregation != 'merge' and merge_weights is not None:
+            raise ValueError(
+                f'aggregation={aggregation!r} merges nothing, and '
+                'merge_weights tells how to: remove one of them')
         self.num_experts = num_experts
         self.design = design
         self.routing = routing
@@ -245,6 +260,8 @@ class MoTE(BaseModule):
         self.beta = beta
         self.mse = mse
         self.mse_weight = mse_weight
+        self.aggregation = aggregation
+        self._test_draws = torch.Generator()
         self.merge_weights = layer_weights(
             merge_weights, num_experts, num_layers) if num_experts else []
         self._explicit: list[list[float]] | None = None
@@ -293,6 +310,11 @@ class MoTE(BaseModule):
         if not self.num_experts:
             raise ValueError('MoTE has num_experts=0, nothing to merge: '
                              'evaluate it as it is')
+        if self.aggregation != 'merge':
+            raise ValueError(
+                f'MoTE has aggregation={self.aggregation!r}, which evaluates '
+                "experts apart: evaluate it as it is, or set aggregation="
+                "'merge'")
         self._explicit = self.merge_weights if weights is None else (
             layer_weights(weights, self.num_experts, len(self.resblocks)))
         self._cache = None
@@ -318,6 +340,7 @@ class MoTE(BaseModule):
         """
         if mode or not self.merged:
             self.unmerge()
+        self._test_draws.manual_seed(0)
         return super().train(mode)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'MoTE':
@@ -411,8 +434,7 @@ class MoTE(BaseModule):
             return (x, self._run(tokens, [
                 [[block.mlp.pick(0, 0)] for block in self.resblocks]])[0]), {}
         if not self.training:
-            return (x, self._run(tokens, [
-                [[path] for path in self._merged_paths()]])[0]), {}
+            return (x, self._evaluate(tokens)), {}
         return self._train_step(x, tokens)
 
     def _check(self, x: Tensor) -> None:
@@ -432,6 +454,36 @@ class MoTE(BaseModule):
             raise ValueError(
                 f'{x.shape[1]} frames do not fit {rows} positions: give MoTE '
                 'a larger max_frames, or sample fewer frames')
+
+    def _evaluate(self, tokens: Tensor) -> Tensor:
+        """Temporal features ``(B, T, D)``; of experts ``(B, E, T, D)``."""
+        if self.aggregation == 'random':
+            return self._run_drawn(tokens)
+        if self.aggregation == 'ensemble':
+            return torch.stack(self._run(tokens, [
+                [[block.mlp.pick(e, e)] for block in self.resblocks]
+                for e in range(self.num_experts)]), dim=1)
+        return self._run(
+            tokens, [[[path] for path in self._merged_paths()]])[0]
+
+    def _run_drawn(self, x: Tensor) -> Tensor:
+        """Draw an expert for each clip and layer.
+
+        The numbers of a clip do not depend on the clips beside it, so that
+        scores do not depend on the size of batches.
+        """
+        drawn = torch.randint(
+            self.num_experts, (len(x), len(self.resblocks), 2),
+            generator=self._test_draws, device='cpu')
+        if self.design != 'both':
+            drawn = drawn[..., :1].expand(-1, -1, 2)
+        for layer, block in enumerate(self.resblocks):
+            x = block.attend(x)
+            x = torch.cat([
+                block.feed(clip, [block.mlp.pick(*experts)])
+                for clip, experts in zip(
+                    x.split(1), drawn[:, layer].tolist(), strict=True)])
+        return x
 
     def _train_step(self, x: Tensor, tokens: Tensor
                     ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:

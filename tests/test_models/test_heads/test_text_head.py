@@ -322,6 +322,36 @@ def test_mote_and_text_head_train_in_a_recognizer(tmp_path):
     torch.testing.assert_close(predict(model, clips), whole)
 
 
+def modulated() -> TextHead:
+    """A head whose fine-tuning classes are others."""
+    made = head()
+    made.load_state_dict({**made.state_dict(), TUNED: unit(9, seed=1)})
+    return made
+
+
+@pytest.mark.parametrize('kind', [TextHead, LinearHead])
+def test_scores_of_an_ensemble_are_averaged(kind):
+    made = modulated() if kind is TextHead else LinearHead(7, 24)
+    frames, *temporal = branches(3)
+    made.eval()
+    torch.testing.assert_close(
+        made((frames, torch.stack(temporal, dim=1))),
+        torch.stack([made((frames, one)) for one in temporal]).mean(dim=0))
+    with pytest.raises(ValueError, match='reads frame features'):
+        made((frames, torch.stack(temporal)))
+
+
+def test_an_ensemble_may_see_the_views_of_a_video_one_by_one(tmp_path):
+    cfg = config(text(tmp_path), classes=NAMES)
+    cfg['neck'] = dict(type='MoTE', embed_dims=24, num_layers=2,
+                       num_experts=2, aggregation='ensemble')
+    model = tiny.randomize(MODELS.build(cfg))
+    clips = batch([0], views=3)
+    whole = predict(model, clips)
+    model.test_cfg = dict(max_testing_views=2)
+    torch.testing.assert_close(predict(model, clips), whole)
+
+
 # -- views -----------------------------------------------------------------
 
 

@@ -62,6 +62,14 @@ def evaluate(neck: MoTE, x: Tensor) -> Tensor:
     return neck.eval()(x)[0][1]
 
 
+def alone(neck: MoTE, x: Tensor, expert: int) -> Tensor:
+    """The features of one expert of each layer."""
+    weights = [float(e == expert) for e in range(neck.num_experts)]
+    single = small(design=neck.design, merge_weights=weights)
+    single.load_state_dict(neck.state_dict())
+    return evaluate(single, x)
+
+
 # Parity ---------------------------------------------------------------------
 
 
@@ -623,6 +631,62 @@ def test_merge_takes_a_temperature_or_weights(weights: Any,
     torch.testing.assert_close(evaluate(chosen, clips()), expected)
 
 
+@pytest.mark.parametrize('design', list(experts.DESIGNS))
+def test_an_ensemble_runs_each_expert_through_all_layers(design: str) -> None:
+    neck, x = perturbed(design=design, aggregation='ensemble'), clips()
+    found = evaluate(neck, x)
+    assert found.shape == (len(x), 3, *x.shape[1:])
+    for expert in range(3):
+        torch.testing.assert_close(found[:, expert], alone(neck, x, expert))
+
+
+@pytest.mark.parametrize('design', list(experts.DESIGNS))
+def test_random_routing_draws_an_expert_for_each_clip_and_layer(
+        design: str) -> None:
+    neck = perturbed(num_layers=1, design=design, aggregation='random')
+    x = clips(1).expand(60, -1, -1)
+    found = evaluate(neck, x)
+    different = torch.unique(found, dim=0)
+    # The two projections of 'both' are drawn apart.
+    assert len(different) == (9 if design == 'both' else 3)
+    counts = torch.stack([(found == one).all(-1).all(-1).sum()
+                          for one in different])
+    assert counts.sum() == 60 and counts.min() >= 60 / len(counts) / 4
+
+
+def test_random_routing_repeats_itself_and_leaves_the_process_alone() -> None:
+    neck, x = perturbed(aggregation='random'), clips(6)
+    state = torch.get_rng_state()
+    first = evaluate(neck, x)
+    with torch.no_grad():
+        later = neck(x)[0][1]
+    assert not torch.equal(later, first)
+    torch.testing.assert_close(evaluate(neck, x), first)
+    neck.eval()
+    with torch.no_grad():  # in other batches
+        parts = [neck(part)[0][1] for part in x.split(4)]
+    torch.testing.assert_close(torch.cat(parts), first)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.testing.assert_close(evaluate(copy.deepcopy(neck), x), first)
+
+
+@pytest.mark.parametrize('aggregation', ['random', 'ensemble'])
+def test_what_evaluates_experts_apart_trains_the_same(
+        aggregation: str) -> None:
+    neck, x = perturbed(), clips()
+    other = small(aggregation=aggregation)
+    other.load_state_dict(neck.state_dict())
+    outputs = []
+    for one in (neck, other):
+        torch.manual_seed(5)
+        outputs.append(one.train()(x)[0])
+    for first, second in zip(*outputs, strict=True):
+        assert torch.equal(first, second)
+    with pytest.raises(ValueError, match=f"^MoTE has aggregation="
+                       f"'{aggregation}', which evaluates experts apart"):
+        other.merge()
+
+
 def test_training_ends_a_merge() -> None:
     neck = small()
     neck.merge([1, 0, 0])
@@ -781,6 +845,10 @@ def test_the_neck_runs_in_mmactions_recognizer() -> None:
     (dict(merge_weights=math.nan), 'the temperature nan gives experts no'),
     (dict(merge_weights=[1, 0]), '2 weights do not fit 3 experts: give one'),
     (dict(merge_weights=[1, 1, 0]), r'the weights 1, 1, 0 sum up to 2: give'),
+    (dict(aggregation='logits'), "unknown aggregation='logits': use one of "
+     "'merge', 'random', 'ensemble'"),
+    (dict(aggregation='random', merge_weights=[1, 0, 0]), "aggregation="
+     "'random' merges nothing, and merge_weights tells how to: remove one"),
     (dict(merge_weights=[[1, 0, 0]]), '1 lists of weights do not fit 2 layer'),
 ])
 def test_bad_options_are_one_sentence(options: dict, message: str) -> None:
