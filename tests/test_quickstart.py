@@ -13,28 +13,47 @@ import pytest
 import torch
 from mmaction.datasets.transforms import UniformSample
 from mmaction.registry import DATASETS, MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.config import Config
+from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 
 from mmvidadapt.models.clip import CLIPTextEncoder, CLIPVisionEncoder
 from mmvidadapt.quickstart import figures, pretrain, synthetic
-from mmvidadapt.quickstart.methods import DEFAULT, METHODS
+from mmvidadapt.quickstart.methods import DEFAULT, METHODS, Row
 from mmvidadapt.quickstart.results import (
     Accuracy,
+    Cost,
     Targets,
     comparison,
     format_table,
     measure,
     missed_targets,
 )
+from mmvidadapt.quickstart.studies import OrderStudy, TransferStudy
+from mmvidadapt.quickstart.transfer import (
+    Scored,
+    Transfer,
+    TransferTargets,
+    measure_transfer,
+    missed_transfer,
+    transfer_table,
+)
+from tests.scripts import plain_tool
+from tests.scripts import tool as run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = synthetic.VideoSettings(train=2, val=1, test=1)
 REVERSE = synthetic.reverse_labels()
-NAMES = [c.text for c in synthetic.CLASSES]
+CLASSES = synthetic.CLASSES
+NAMES = [c.text for c in CLASSES]
+MOVERS = synthetic.SEEN + synthetic.UNSEEN
 CONFIGS = [config for method in METHODS.values()
            for config in method.models.values()]
 INTI = METHODS['inti']
+MOTE = METHODS['mote']
+ORDER = [name for name, method in METHODS.items()
+         if isinstance(method.study, OrderStudy)]
 
 
 @pytest.fixture(scope='module')
@@ -67,9 +86,13 @@ def test_at_least_half_of_the_classes_are_reversed_pairs() -> None:
                   for k in pair) == moving
 
 
-@pytest.mark.parametrize('pair', synthetic.motion_pairs())
-def test_a_class_played_backwards_is_its_reverse(pair) -> None:
-    first, second = pair
+@pytest.mark.parametrize('classes', [CLASSES, MOVERS])
+def test_a_class_played_backwards_is_its_reverse(classes) -> None:
+    for first, second in synthetic.motion_pairs(classes):
+        _check_reverse(classes[first], classes[second])
+
+
+def _check_reverse(first, second) -> None:
     key = (0, 1, 2, 3)
     forwards = synthetic.render_clip(first, key, 17, 64)
     backwards = synthetic.render_clip(second, key, 17, 64)
@@ -80,17 +103,18 @@ def test_a_class_played_backwards_is_its_reverse(pair) -> None:
 
 
 def test_every_frame_has_its_own_background_position() -> None:
-    clip = synthetic.render_clip(4, (0, 0), 6, 64).astype(int)
+    clip = synthetic.render_clip(CLASSES[4], (0, 0), 6, 64).astype(int)
     corner = clip[:, :8, :8]
     assert all((corner[t] != corner[t + 1]).any() for t in range(5))
 
 
 def test_clips_depend_on_nothing_but_their_key() -> None:
-    first = synthetic.render_clip(0, (0, 0, 0, 5), 4, 64)
-    synthetic.render_clip(3, (1, ), 4, 64)
+    first = synthetic.render_clip(CLASSES[0], (0, 0, 0, 5), 4, 64)
+    synthetic.render_clip(CLASSES[3], (1, ), 4, 64)
     np.testing.assert_array_equal(
-        first, synthetic.render_clip(0, (0, 0, 0, 5), 4, 64))
-    assert (first != synthetic.render_clip(0, (0, 0, 0, 6), 4, 64)).any()
+        first, synthetic.render_clip(CLASSES[0], (0, 0, 0, 5), 4, 64))
+    other = synthetic.render_clip(CLASSES[0], (0, 0, 0, 6), 4, 64)
+    assert (first != other).any()
 
 
 def test_test_sampling_takes_the_same_frames_backwards() -> None:
@@ -106,7 +130,7 @@ def test_files_decode_to_what_was_drawn(data) -> None:
         frames = decord.VideoReader(str(data / name))[:].asnumpy()
         index = int(name[-7:-4])
         drawn = synthetic.render_clip(
-            int(label), (0, 2, int(label), index), 17, 64)
+            CLASSES[int(label)], (0, 2, int(label), index), 17, 64)
         assert frames.shape == drawn.shape
         assert np.abs(frames.astype(int) - drawn).mean() < 6
 
@@ -187,6 +211,32 @@ def test_an_opencv_without_encoder_is_named(tmp_path, monkeypatch) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_every_shape_and_motion_of_an_unseen_class_is_seen() -> None:
+    seen, unseen = synthetic.SEEN, synthetic.UNSEEN
+    assert (len(seen), len(unseen)) == (16, 8)
+    words = [[(c.text.split()[2], ' '.join(c.text.split()[3:]))
+              for c in classes] for classes in (seen, unseen)]
+    assert not set(words[0]) & set(words[1])
+    for place in (0, 1):
+        assert {pair[place] for pair in words[1]} <= {
+            pair[place] for pair in words[0]}
+    # The direction is never told by the shape.
+    for classes in (seen, unseen):
+        assert all(label != other for label, other in enumerate(
+            synthetic.reverse_labels(classes)))
+
+
+def test_a_test_alone_has_no_list_of_training(tmp_path) -> None:
+    settings = replace(TransferStudy().videos(3, short=True)['unseen'],
+                       test=1)
+    assert (settings.seed, settings.num_clips) == (3, 8)
+    assert sum(synthetic.write_dataset(tmp_path, settings)) == 8
+    assert {path.name for path in tmp_path.iterdir()} == {
+        'classes.json', 'key.txt', 'labels.txt', 'test', 'test.txt'}
+    assert (tmp_path / 'labels.txt').read_text().splitlines() == [
+        c.text for c in synthetic.UNSEEN]
+
+
 # -- the small CLIP --------------------------------------------------------
 
 TINY = pretrain.PretrainSettings(pictures=48, steps=3, batch_size=16)
@@ -195,7 +245,8 @@ TINY = pretrain.PretrainSettings(pictures=48, steps=3, batch_size=16)
 def test_captions_say_where_but_not_which_way() -> None:
     _, captions = pretrain.draw_pictures(64, 0)
     assert len(set(captions)) > 20
-    for word in ('rolling', 'growing', 'shrinking', 'turning', 'drifting'):
+    for word in ('rolling', 'growing', 'shrinking', 'turning', 'drifting',
+                 'moving', 'rising', 'falling', 'becoming'):
         assert not any(word in caption for caption in captions)
 
 
@@ -280,7 +331,14 @@ def test_configs_have_the_image_tower_that_is_pretrained(name) -> None:
     assert encoder.act == pretrain.ACT
     assert set(cfg.model.data_preprocessor.mean) == {pretrain.MEAN}
     assert set(cfg.model.data_preprocessor.std) == {pretrain.STD}
-    assert cfg.model.cls_head.num_classes == len(synthetic.CLASSES)
+    head = cfg.model.cls_head
+    if head.type == 'LinearHead':
+        assert head.num_classes == len(CLASSES)
+        return
+    assert head.text.arch.to_dict() == pretrain.TEXT
+    assert head.text.act == pretrain.ACT
+    assert head.text.weights == encoder.weights
+    assert tuple(head.templates) == pretrain.TEMPLATES
 
 
 def test_both_models_differ_in_nothing_but_inti() -> None:
@@ -311,6 +369,22 @@ def test_each_tds_clip_model_adds_one_adapter_and_nothing_else() -> None:
     for cfg in (td, full):
         cfg.pop('train_pipeline'), cfg.pop('test_pipeline')
     assert full == td
+
+
+def test_each_mote_model_adds_one_thing() -> None:
+    mean, plain, mote = (
+        Config.fromfile(ROOT / f'configs/quickstart/{name}.py').to_dict()
+        for name in MOTE.models.values())
+    neck, experts = plain['model'].pop('neck'), mote['model'].pop('neck')
+    assert (neck.pop('num_experts'), experts.pop('num_experts')) == (0, 4)
+    assert neck == experts
+    assert mote.pop('custom_hooks')[:-1] == plain.pop('custom_hooks')
+    mean.pop('custom_hooks')
+    # There is nothing to modulate without temporal features.
+    modulated = [cfg['model']['cls_head'].pop('modulate', True)
+                 for cfg in (mean, plain, mote)]
+    assert modulated == [True, False, True]
+    assert mean == plain == mote
 
 
 # -- what is measured ------------------------------------------------------
@@ -380,14 +454,14 @@ def test_each_target_is_missed_by_its_own_sentence(
     assert re.search(sentence, missed[0])
 
 
-@pytest.mark.parametrize('name', METHODS)
+@pytest.mark.parametrize('name', ORDER)
 def test_no_budget_takes_an_order_blind_model_for_a_good_one(name) -> None:
     method = METHODS[name]
     for training in (method.full, method.short):
         targets = training.targets[method.main]
         assert missed_targets(method.main, GOOD, targets) == []
         assert missed_targets(method.main, BLIND, targets)
-        assert set(training.targets) <= set(method.models)
+        assert set(training.targets) <= set(method.rows)
 
 
 def test_naive_averaging_may_not_see_the_order() -> None:
@@ -401,11 +475,55 @@ def test_tables_align_numbers_to_the_right() -> None:
 
 
 def test_the_comparison_shows_every_number() -> None:
-    text = comparison([('InTI', GOOD, 12.3e6, .05),
-                       ('naive', BLIND, 24e6, .1)])
+    text = comparison([('InTI', GOOD, Cost(12.3e6, .05)),
+                       ('naive', BLIND, Cost(24e6, .1))])
     inti = text.splitlines()[2].split()
     assert inti == ['InTI', '97.0', '95.0', '100.0', '95-95', '190/200',
                     '12.3', '0.050']
+
+
+TWO = ('a star rising', 'a star falling')
+
+
+def _scored(right: int, of: int = 4) -> Scored:
+    """Clips of two classes, of which the first some are right."""
+    labels = np.arange(of) % 2
+    found = np.where(np.arange(of) < right, labels, 1 - labels)
+    return Scored(np.eye(2)[found], labels, TWO)
+
+
+def test_seen_and_unseen_classes_are_measured_apart() -> None:
+    found = measure_transfer(_scored(3), _scored(1))
+    assert (found.seen, found.unseen) == (.75, .25)
+    assert found.harmonic_mean == pytest.approx(.375)
+    assert found.by_class == {'seen': dict(zip(TWO, (1., .5), strict=True)),
+                              'unseen': dict(zip(TWO, (.5, 0.),
+                                                 strict=True))}
+
+
+FOUND = Transfer(.8, .7, .7466, {})
+
+
+@pytest.mark.parametrize('targets, sentence', [
+    (TransferTargets(seen=.81), 'seen classes is 80.0 %, less than 81 %'),
+    (TransferTargets(unseen=.71), 'unseen classes is 70.0 %, less than 71 %'),
+    (TransferTargets(most_seen=.6), 'seen classes is 80.0 %, more than.*60'),
+    (TransferTargets(most_unseen=.6), 'unseen .* 70.0 %, more than.*60 %'),
+])
+def test_each_target_of_unseen_classes_has_its_sentence(
+        targets, sentence) -> None:
+    missed = missed_transfer('MoTE', FOUND, targets)
+    assert len(missed) == 1 and re.search(f'^MoTE on {sentence}', missed[0])
+    assert missed_transfer('MoTE', FOUND, TransferTargets()) == []
+
+
+def test_the_table_of_unseen_classes_shows_costs_of_what_was_trained(
+) -> None:
+    lines = transfer_table([('merged', FOUND, Cost(2e6, .25)),
+                            ('expert', FOUND, None)]).splitlines()
+    assert lines[2].split() == ['merged', '80.0', '70.0', '74.7', '2.0',
+                                '0.250']
+    assert lines[3].split() == ['expert', '80.0', '70.0', '74.7']
 
 
 # -- the script ------------------------------------------------------------
@@ -450,7 +568,7 @@ def test_progress_is_read_from_the_log_of_mmengine(tool) -> None:
 
 
 def test_fresh_removes_only_what_the_quickstart_made(tool, tmp_path) -> None:
-    names = ['data', 'clip', 'mine', *CONFIGS]
+    names = ['data', 'seen', 'unseen', 'clip', 'texts', 'mine', *CONFIGS]
     for name in names:
         (tmp_path / name).mkdir()
     tool.prepare_folder(tmp_path, fresh=False)
@@ -459,10 +577,13 @@ def test_fresh_removes_only_what_the_quickstart_made(tool, tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ['mine']
 
 
-def test_shortened_training_keeps_the_shape_of_the_schedule(tool) -> None:
-    cfg = Config.fromfile(ROOT / 'configs/quickstart/inti.py')
+@pytest.mark.parametrize('name', METHODS)
+def test_shortened_training_keeps_the_shape_of_the_schedule(
+        tool, name) -> None:
+    model = METHODS[name].models[METHODS[name].main]
+    cfg = Config.fromfile(ROOT / f'configs/quickstart/{model}.py')
     epochs = cfg.train_cfg.max_epochs
-    assert INTI.full.epochs == epochs
+    assert METHODS[name].full.epochs == epochs
     for option in tool.train_options(epochs, 0)[3:]:
         key, value = option.split('=')
         found = cfg
@@ -476,14 +597,21 @@ def test_the_short_version_makes_less_of_everything(tool, method) -> None:
     full, short = tool.full_budget(method, 3), tool.ci_budget(method, 3)
     assert short.training.epochs < full.training.epochs
     assert short.pretrain.steps < full.pretrain.steps
-    assert short.videos.num_clips < full.videos.num_clips
-    assert {full.videos.seed, full.pretrain.seed, short.videos.seed,
-            short.pretrain.seed} == {3}
+    assert full.videos.keys() == short.videos.keys()
+    for folder, videos in full.videos.items():
+        assert short.videos[folder].num_clips < videos.num_clips
+        assert {videos.seed, short.videos[folder].seed} == {3}
+    assert {full.pretrain.seed, short.pretrain.seed} == {3}
 
 
 def test_methods_share_data_and_clip_and_nothing_else(tool) -> None:
     budgets = [tool.full_budget(method, 0) for method in METHODS.values()]
-    assert len({(b.videos, b.pretrain) for b in budgets}) == 1
+    assert len({budget.pretrain for budget in budgets}) == 1
+    folders: dict = {}
+    for budget in budgets:
+        for folder, videos in budget.videos.items():
+            assert folders.setdefault(folder, videos) == videos
+    assert list(folders) == ['data', 'seen', 'unseen']
     assert len(set(CONFIGS)) == len(CONFIGS)
     files = [name for method in METHODS.values()
              for name in (method.picture, f'{method.prefix}curves.png',
@@ -498,7 +626,7 @@ def test_without_a_method_it_is_inti(tool, capsys) -> None:
     assert INTI.prefix == ''
     with pytest.raises(SystemExit):
         tool.parse_args(['--method', 'magic'])
-    assert "'inti', 'tds_clip'" in capsys.readouterr().err
+    assert "'inti', 'tds_clip', 'mote'" in capsys.readouterr().err
 
 
 def test_steps_of_all_models_are_timed(tool) -> None:
@@ -603,16 +731,135 @@ def test_activations_of_models_with_and_without_sme_are_drawn(
         figures, 'draw_activations',
         lambda frames, norms, *rest: rows.update(norms) or draw(
             frames, norms, *rest))
-    figures.draw_tds_clip({'+ TD-Adapter': look, '+ SME-Adapter': look},
-                          'a ball', tmp_path / 'activations.png')
+    figures.draw_tds_clip(
+        figures.Findings({'+ TD-Adapter': look, '+ SME-Adapter': look},
+                         'a ball', {}), tmp_path / 'activations.png')
     assert [row.split('\n')[-2] for row in rows] == ['without', 'with']
     assert {norms.shape for norms in rows.values()} == {(8, 6, 6)}
     picture = cv2.imread(str(tmp_path / 'activations.png'))
     assert min(picture.shape[:2]) > 400 and picture.std() > 10
 
 
+@pytest.fixture(scope='module')
+def text_work(tmp_path_factory) -> Path:
+    """A work folder with seen and unseen clips, and an untrained MoTE."""
+    work = tmp_path_factory.mktemp('text')
+    for folder, videos in MOTE.study.videos(0, short=True).items():
+        for _ in synthetic.write_dataset(
+                work / folder, replace(videos, train=0, val=0, test=1)):
+            pass
+    pretrain.save_weights(pretrain.SmallCLIP(),
+                          work / 'clip' / 'small_clip.pt')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('MMVIDADAPT_QUICKSTART', str(work))
+        init_default_scope('mmaction')
+        cfg = Config.fromfile(ROOT / 'configs/quickstart/mote.py')
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        for name, value in model.neck.named_parameters():
+            if 'mlp' in name:  # experts that disagree
+                value.data.normal_(std=.3)
+        model.cls_head.loss(  # training stores the features of its classes
+            model.neck(torch.randn(2, 8, 64))[0],
+            [ActionDataSample().set_gt_label(k) for k in range(2)])
+        torch.save(dict(state_dict=model.state_dict(),
+                        meta=dict(cfg=cfg.pretty_text)),
+                   work / 'untrained.pth')
+        yield work
+
+
+def _dumped(work: Path, kind: str, checkpoint: Path,
+            *options: str) -> np.ndarray:
+    """Scores of a list, found by ``tools/test.py``."""
+    dump = work / 'scores.pkl'
+    chosen = MOTE.study.options(work, MOTE.study.lists[kind])
+    assert run_tool(
+        'test.py', str(ROOT / 'configs/quickstart/mote.py'), str(checkpoint),
+        '--work-dir', str(work / 'test'), '--dump', str(dump),
+        '--cfg-options', *(f'{key}={value}' for key, value in chosen.items()),
+        'test_dataloader.num_workers=0',
+        'test_dataloader.persistent_workers=False', *options).returncode == 0
+    return np.stack([sample['pred_score'] for sample in load(dump)])
+
+
+def test_rows_are_what_the_tools_find(tool, text_work) -> None:
+    work, checkpoint = text_work, text_work / 'untrained.pth'
+    plain = 'model.cls_head.modulate=False'
+    rows = tool.score_rows(MOTE, work, dict.fromkeys(MOTE.models, checkpoint),
+                           MOTE.study.lists['unseen'])
+    experts = [f'MoTE, expert {place}' for place in range(1, 5)]
+    assert list(rows) == ['small CLIP, not trained', *experts, 'MoTE, merged']
+    for first, second in zip(experts, experts[1:], strict=False):
+        assert np.abs(rows[first] - rows[second]).max() > .01
+    np.testing.assert_allclose(
+        rows[experts[2]],
+        _dumped(work, 'unseen', checkpoint, plain,
+                'model.neck.merge_weights=[0,0,1,0]'), atol=1e-6)
+    merged = work / 'merged.pth'
+    assert plain_tool('merge_experts.py', checkpoint,
+                      merged).returncode == 0
+    np.testing.assert_allclose(
+        rows['MoTE, merged'],
+        _dumped(work, 'unseen', merged, plain, 'model.neck.num_experts=0'),
+        atol=1e-6)
+    modulated = _dumped(work, 'unseen', checkpoint)
+    assert np.abs(rows['MoTE, merged'] - modulated).max() > .01
+
+
+def test_modulation_changes_nothing_on_seen_classes(tool, text_work) -> None:
+    work, checkpoint = text_work, text_work / 'untrained.pth'
+    rows = tool.score_rows(MOTE, work, dict.fromkeys(MOTE.models, checkpoint),
+                           MOTE.study.lists['seen'])
+    assert rows['MoTE, merged'].shape == (16, 16)
+    np.testing.assert_allclose(rows['MoTE, merged'],
+                               _dumped(work, 'seen', checkpoint), atol=1e-6)
+
+
+def test_the_inferencer_names_unseen_classes(tool, text_work) -> None:
+    clips = next(iter(MOTE.study.shown.values()))
+    cfg = tool.test_config(MOTE, Row('MoTE'), text_work, clips)
+    text = tool.infer(cfg, text_work / 'untrained.pth',
+                      text_work / clips.folder / clips.name)
+    assert text.rsplit(' (', 1)[0] in [c.text for c in synthetic.UNSEEN]
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_shown_videos_are_in_the_data(name) -> None:
+    study = METHODS[name].study
+    for folder, video in study.shown.values():
+        way = 'backwards' if '_backwards_' in video else 'forwards'
+        scene = Path(video).stem.split('_')[0]
+        assert any(c.scene == scene and c.backwards == (way == 'backwards')
+                   for c in study.data[folder])
+    folder = next(iter(study.shown.values())).folder
+    assert study.title in [c.text for c in study.data[folder]]
+
+
+def test_accuracies_of_classes_are_drawn(tmp_path) -> None:
+    results = {name: measure_transfer(_scored(right), _scored(right - 1))
+               for name, right in (('merged', 4), ('expert', 2))}
+    figures.draw_mote(figures.Findings({}, '', results),
+                      tmp_path / 'classes.png')
+    picture = cv2.imread(str(tmp_path / 'classes.png'))
+    assert min(picture.shape[:2]) > 400 and picture.std() > 10
+
+
+def test_each_model_has_its_own_colour(tmp_path, monkeypatch) -> None:
+    drawn = []
+    save = figures.save_figure
+    monkeypatch.setattr(
+        figures, 'save_figure', lambda figure, path: drawn.extend(
+            line.get_color() for line in figure.axes[0].lines)
+        or save(figure, path))
+    history = figures.History({4: 1., 8: .5}, {4: .1, 8: .3}, {2: .5})
+    figures.draw_curves({str(number): history for number in range(6)}, .5,
+                        16, tmp_path / 'curves.png')
+    assert len({tuple(colour) for colour in drawn}) == 6
+
+
 def test_figures_are_written(tmp_path) -> None:
-    frames = synthetic.render_clip(0, (0, ), 8, 48)
+    frames = synthetic.render_clip(CLASSES[0], (0, ), 8, 48)
     weights = [np.full((n, 37), .5, np.float32) for n in (8, 4)]
     figures.draw_weights(frames, weights, (6, 6), 'a ball',
                          tmp_path / 'weights.png')

@@ -16,7 +16,7 @@ import time
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 if __name__ == '__main__':
     # What the libraries say while they load is not for a first look.
@@ -37,6 +37,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 from torch import nn
 from tqdm import tqdm
 
@@ -44,20 +45,19 @@ from mmvidadapt.apis.cli import make_parser, run_tool
 from mmvidadapt.apis.complexity import config_complexity, input_shape
 from mmvidadapt.files import whole_file
 from mmvidadapt.quickstart import figures, pretrain, synthetic
-from mmvidadapt.quickstart.methods import DEFAULT, METHODS, Method, Training
-from mmvidadapt.quickstart.results import (
-    Accuracy,
-    Targets,
-    comparison,
-    measure,
-    missed_targets,
+from mmvidadapt.quickstart.methods import (
+    DEFAULT,
+    METHODS,
+    Method,
+    Row,
+    Training,
 )
+from mmvidadapt.quickstart.results import Cost
+from mmvidadapt.quickstart.studies import ClipList
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Where configs/quickstart look for the work folder.
 WORK_VARIABLE = 'MMVIDADAPT_QUICKSTART'
-#: The clip that is shown: one whose direction is easy to see.
-SHOWN = 'test/tunnel_forwards_000.mp4'
 _STEP = re.compile(r'Epoch\(train\)\s+\[\s*(\d+)\]\[\s*(\d+)/\s*(\d+)\]'
                    r'.*?\bloss: ([\d.naif]+)')
 _TESTED = re.compile(r'Epoch\(test\)\s+\[\s*(\d+)/\s*(\d+)\]')
@@ -68,25 +68,26 @@ class Budget:
     """How much is made, trained and asked for.
 
     Args:
-        videos (VideoSettings): Of the data, which all methods share.
-        pretrain (PretrainSettings): Of the small CLIP, also shared.
+        videos (dict[str, VideoSettings]): Of the data sets, by folder;
+            methods that are asked the same share them.
+        pretrain (PretrainSettings): Of the small CLIP, which all share.
         training (Training): Of the method's models.
     """
 
-    videos: synthetic.VideoSettings
+    videos: Dict[str, synthetic.VideoSettings]
     pretrain: pretrain.PretrainSettings
     training: Training
 
 
 def full_budget(method: Method, seed: int) -> Budget:
     """The budget of the README's command."""
-    return Budget(synthetic.VideoSettings(seed),
+    return Budget(method.study.videos(seed, short=False),
                   pretrain.PretrainSettings(seed), method.full)
 
 
 def ci_budget(method: Method, seed: int) -> Budget:
     """Fewer clips and steps; the targets still tell order from none."""
-    return Budget(synthetic.VideoSettings(seed, test=10),
+    return Budget(method.study.videos(seed, short=True),
                   pretrain.PretrainSettings(seed, steps=300), method.short)
 
 
@@ -295,10 +296,10 @@ def train(model: str, work: Path, budget: Budget) -> bool:
         bool: Whether it was done before.
     """
     folder, epochs = work / model, budget.training.epochs
-    options = train_options(epochs, budget.videos.seed)
+    options = train_options(epochs, budget.pretrain.seed)
     key = hashlib.sha256('\n'.join([
         Config.fromfile(config_path(model)).pretty_text,
-        synthetic.data_key(budget.videos),
+        *map(synthetic.data_key, budget.videos.values()),
         pretrain.pretrain_key(budget.pretrain), *options
     ]).encode()).hexdigest()[:16]
     stamp = folder / 'key.txt'
@@ -327,20 +328,22 @@ def train(model: str, work: Path, budget: Budget) -> bool:
     return False
 
 
-def test(model: str, work: Path, checkpoint: Path, split: str) -> np.ndarray:
-    """Scores of a split, through ``tools/test.py --dump``.
+def test(model: str, work: Path, checkpoint: Path, name: str,
+         options: Dict[str, Any]) -> np.ndarray:
+    """Scores of a list, through ``tools/test.py --dump``.
 
     Args:
         model (str): Name of its config.
         work (Path): Work folder.
         checkpoint (Path): Checkpoint.
-        split (str): Name of a list of the data set.
+        name (str): Name of the files that are left.
+        options (Dict[str, Any]): Options of the config, the list among them.
 
     Returns:
         np.ndarray: ``(N, K)`` in the order of the list.
     """
     folder = work / model
-    dump = folder / f'{split}.pkl'
+    dump = folder / f'{name}.pkl'
     with progress(1, 'batches') as bar:
 
         def follow(line: str) -> None:
@@ -352,47 +355,105 @@ def test(model: str, work: Path, checkpoint: Path, split: str) -> np.ndarray:
         run_script([
             'tools/test.py', str(config_path(model)), str(checkpoint),
             '--work-dir', str(folder / 'test'), '--dump', str(dump),
-            '--cfg-options', 'test_dataloader.dataset.ann_file='
-            + str(work / 'data' / f'{split}.txt')
-        ], folder / f'{split}.log', work, follow)
+            '--cfg-options',
+            *(f'{key}={value}' for key, value in options.items())
+        ], folder / f'{name}.log', work, follow)
     # A pickle, but one that was written a moment ago, by us.
     return np.stack([np.asarray(sample['pred_score'])
                      for sample in load(dump)])
 
 
-def labels_of(work: Path, split: str) -> np.ndarray:
-    """Labels of a list, in its order."""
-    lines = (work / 'data' / f'{split}.txt').read_text().splitlines()
-    return np.array([int(line.rsplit(' ', 1)[1]) for line in lines])
+def score_rows(method: Method, work: Path, checkpoints: Dict[str, Path],
+               clips: ClipList) -> Dict[str, np.ndarray]:
+    """Scores of a list by rows that no checkpoint of their own has.
 
-
-def infer(model: str, work: Path, checkpoint: Path,
-          videos: Sequence[Path]) -> List[str]:
-    """What MMAction2's inferencer says about videos.
+    They are the models of others with an option changed, or without
+    training, and are tested in this process, on clips that are read once.
 
     Args:
-        model (str): Name of its config.
+        method (Method): The method.
         work (Path): Work folder.
-        checkpoint (Path): Checkpoint.
-        videos (Sequence[Path]): Video files.
+        checkpoints (Dict[str, Path]): By name of the model.
+        clips (ClipList): The list.
 
     Returns:
-        list[str]: For each video, its best class and the score.
+        dict[str, np.ndarray]: By name of the row, ``(N, K)`` in the order of
+        the list.
+    """
+    scores: Dict[str, np.ndarray] = {}
+    batches: List[dict] = []
+    for name, row in method.rows.items():
+        if row.plain:
+            continue
+        cfg = test_config(method, row, work, clips)
+        if not batches:
+            batches = list(Runner.build_dataloader(cfg.test_dataloader))
+        recognizer = load_model(
+            cfg, checkpoints[row.model] if row.trained else None)
+        with torch.no_grad():
+            found = [sample.pred_score for batch in batches
+                     for sample in recognizer.test_step(batch)]
+        scores[name] = torch.stack(found).cpu().numpy()
+    return scores
+
+
+def test_config(method: Method, row: Row, work: Path,
+                clips: ClipList) -> Config:
+    """Config of a row of the table, for a list."""
+    cfg = Config.fromfile(config_path(method.models[row.model]))
+    cfg.merge_from_dict({**method.study.options(work, clips), **row.options})
+    return cfg
+
+
+def load_model(cfg: Config, checkpoint: Optional[Path]) -> nn.Module:
+    """A model in eval mode, as trained or as training starts.
+
+    Args:
+        cfg (Config): Its config.
+        checkpoint (Path | None): Checkpoint; None for no training.
+
+    Returns:
+        nn.Module: On the CPU.
+    """
+    from mmaction.apis import init_recognizer
+    with contextlib.redirect_stdout(io.StringIO()):
+        recognizer = init_recognizer(
+            cfg, checkpoint and str(checkpoint), device='cpu')
+    init_default_scope('mmaction')
+    if checkpoint is None:
+        recognizer.init_weights()
+    return recognizer
+
+
+def labels_of(work: Path, clips: ClipList) -> np.ndarray:
+    """Labels of a list, in its order."""
+    lines = (work / clips.folder / f'{clips.name}.txt').read_text()
+    return np.array([int(line.rsplit(' ', 1)[1])
+                     for line in lines.splitlines()])
+
+
+def infer(cfg: Config, checkpoint: Path, video: Path) -> str:
+    """What MMAction2's inferencer says about a video.
+
+    Args:
+        cfg (Config): Of the model.
+        checkpoint (Path): Checkpoint.
+        video (Path): Video file, in a data set with a label file.
+
+    Returns:
+        str: The best class and its score.
     """
     from mmaction.apis.inferencers import MMAction2Inferencer
-    names = [c.text for c in synthetic.CLASSES]
+    labels = video.parents[1] / 'labels.txt'
     with contextlib.redirect_stdout(io.StringIO()):
         inferencer = MMAction2Inferencer(
-            rec=str(config_path(model)), rec_weights=str(checkpoint),
-            device='cpu', label_file=str(work / 'data' / 'labels.txt'))
-        found = [inferencer(str(video))['predictions'][0]
-                 for video in videos]
-    texts = []
-    for prediction in found:
-        label = int(prediction['rec_labels'][0][0])
-        score = max(prediction['rec_scores'][0])
-        texts.append(f'{names[label]} ({100 * score:.0f} %)')
-    return texts
+            rec=cfg, rec_weights=str(checkpoint), device='cpu',
+            label_file=str(labels))
+        prediction = inferencer(str(video))['predictions'][0]
+    label = int(prediction['rec_labels'][0][0])
+    score = max(prediction['rec_scores'][0])
+    name = labels.read_text().splitlines()[label]
+    return f'{name} ({100 * score:.0f} %)'
 
 
 def look_at(model: str, checkpoint: Path, video: Path) -> figures.Look:
@@ -406,11 +467,7 @@ def look_at(model: str, checkpoint: Path, video: Path) -> figures.Look:
     Returns:
         figures.Look: The model and the clip.
     """
-    from mmaction.apis import init_recognizer
-    with contextlib.redirect_stdout(io.StringIO()):
-        recognizer = init_recognizer(
-            str(config_path(model)), str(checkpoint), device='cpu')
-    init_default_scope('mmaction')
+    recognizer = load_model(Config.fromfile(config_path(model)), checkpoint)
     data = pseudo_collate([Compose(recognizer.cfg.test_pipeline)(dict(
         filename=str(video), label=-1, start_index=0, modality='RGB'))])
     frames = data['inputs'][0][0]  # (3, T, H, W), pixels
@@ -484,25 +541,53 @@ def prepare_folder(work: Path, fresh: bool) -> None:
     Models of other methods go too: they rest on the weights that are removed.
     """
     if fresh:
-        models = [model for method in METHODS.values()
-                  for model in method.models.values()]
-        for name in ('data', 'clip', *models):
+        names = [name for method in METHODS.values()
+                 for name in (*method.study.data, *method.models.values())]
+        for name in ('clip', 'texts', *names):
             shutil.rmtree(work / name, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
+
+
+def test_all(method: Method, work: Path, checkpoints: Dict[str, Path]
+             ) -> Dict[str, Any]:
+    """Test all rows of the table on all lists of the study.
+
+    Args:
+        method (Method): The method.
+        work (Path): Work folder.
+        checkpoints (Dict[str, Path]): By name of the model.
+
+    Returns:
+        dict[str, Any]: What the study measured, by name of the row.
+    """
+    study = method.study
+    scores: Dict[str, Dict[str, np.ndarray]] = {
+        name: {} for name in method.rows}
+    for kind, clips in study.lists.items():
+        for name, found in score_rows(method, work, checkpoints,
+                                      clips).items():
+            scores[name][kind] = found
+        for name, row in method.rows.items():
+            if row.plain:
+                scores[name][kind] = test(
+                    method.models[row.model], work, checkpoints[row.model],
+                    kind, study.options(work, clips))
+    labels = {kind: labels_of(work, clips)
+              for kind, clips in study.lists.items()}
+    return {name: study.measure(found, labels)
+            for name, found in scores.items()}
 
 
 def main(args: argparse.Namespace) -> int:
     """Run all stages; the exit status says whether the targets were met."""
     start = time.perf_counter()
     method = METHODS[args.method]
+    study = method.study
     budget = (ci_budget if args.ci else full_budget)(method, args.seed)
     epochs = budget.training.epochs
     work = Path(args.work_dir).resolve()
     os.environ[WORK_VARIABLE] = str(work)
     prepare_folder(work, args.fresh)
-    classes = synthetic.CLASSES
-    reverse = synthetic.reverse_labels()
-    pairs = synthetic.motion_pairs()
     both = 'both' if len(method.models) == 2 else f'all {len(method.models)}'
     width = max(map(len, method.models)) + 1
     print(f'{method.question}\nEverything goes to {work}\n')
@@ -512,13 +597,13 @@ def main(args: argparse.Namespace) -> int:
         say(check_system(work))
 
     with stages('Make videos: moving shapes, as mp4 files') as say:
-        cached = make_data(work / 'data', budget.videos)
-        say(f'{budget.videos.num_clips} videos of {len(classes)} classes'
-            + (', made before' if cached else ''))
-        say(f'{2 * len(pairs)} classes are pairs of reversed motions, such '
-            f'as\n      "{classes[pairs[0][0]].text}" and\n'
-            f'      "{classes[pairs[0][1]].text}":\n'
-            '      no single frame tells which of the two it is')
+        for folder, videos in budget.videos.items():
+            cached = make_data(work / folder, videos)
+            say(f'{videos.num_clips} videos of {len(videos.classes)} classes'
+                + (f' in {folder}' if len(budget.videos) > 1 else '')
+                + (', made before' if cached else ''))
+        for line in study.about():
+            say(line)
 
     weights = work / 'clip' / 'small_clip.pt'
     with stages('Pretrain a small CLIP on still pictures with captions'
@@ -529,7 +614,6 @@ def main(args: argparse.Namespace) -> int:
             + (', trained before' if clip['cached'] else ''))
 
     checkpoints, histories = {}, {}
-    missed: List[str] = []
     with stages(f'Train {both} models from it, {epochs} epochs each '
                 '(tools/train.py)') as say:
         for name, model in method.models.items():
@@ -540,39 +624,33 @@ def main(args: argparse.Namespace) -> int:
             say(f'{name + ":":{width}} {100 * last:.0f} % of the validation '
                 'clips' + (', trained before' if cached else ''))
 
-    accuracies: Dict[str, Accuracy] = {}
-    with stages(f'Test {both}, forwards and backwards (tools/test.py)'
-                ) as say:
-        for name, model in method.models.items():
-            scores = {split: test(model, work, checkpoints[name], split)
-                      for split in ('test', synthetic.REVERSED)}
-            accuracies[name] = measure(
-                scores['test'], labels_of(work, 'test'),
-                scores[synthetic.REVERSED], reverse,
-                [c.text for c in classes])
-            missed += missed_targets(
-                name, accuracies[name],
-                budget.training.targets.get(name, Targets()))
-        say(f'{len(labels_of(work, "test"))} clips, '
-            f'{accuracies[method.main].motion_clips} of them also played '
-            'backwards')
+    with stages(f'Test {both}, {study.tests} (tools/test.py)') as say:
+        results = test_all(method, work, checkpoints)
+        missed = [sentence for name, found in results.items()
+                  for sentence in study.missed(
+                      name, found, budget.training.targets.get(name))]
+        say(', '.join(f'{len(labels_of(work, clips))} clips {kind}'
+                      for kind, clips in study.lists.items()))
 
     picture = work / method.picture
     curves = work / f'{method.prefix}curves.png'
+    seen: List[str] = []
     with stages("Look at one video (MMAction2's inferencer), draw figures"
                 ) as say:
-        shown = work / 'data' / SHOWN
-        back = work / 'data' / SHOWN.replace('test/',
-                                             f'{synthetic.REVERSED}/')
-        seen = infer(method.models[method.main], work,
-                     checkpoints[method.main], [shown, back])
-        say(f'{SHOWN}:\n      {seen[0]}')
-        say(f'the same, backwards:\n      {seen[1]}')
-        looks = {name: look_at(model, checkpoints[name], shown)
-                 for name, model in method.models.items()}
-        method.draw(looks, classes[0].text, picture)
-        blind = 1 - len(pairs) / len(classes)
-        figures.draw_curves(histories, blind, len(classes), curves)
+        for sentence, clips in study.shown.items():
+            cfg = test_config(method, Row(method.main), work, clips)
+            seen.append(infer(cfg, checkpoints[method.main],
+                              work / clips.folder / clips.name))
+            say(f'{sentence} ({clips.folder}/{clips.name}):')
+            say(seen[-1])
+        folder, name = next(iter(study.shown.values()))
+        looks = {model: look_at(config, checkpoints[model],
+                                work / folder / name)
+                 for model, config in method.models.items()}
+        method.draw(figures.Findings(looks, study.title, results), picture)
+        number = len(study.classes)
+        blind = 1 - len(synthetic.motion_pairs(study.classes)) / number
+        figures.draw_curves(histories, blind, number, curves)
         if method.frozen:
             changed = {name: changed_weights(model, looks[name].backbone)
                        for name, model in method.models.items()}
@@ -583,30 +661,26 @@ def main(args: argparse.Namespace) -> int:
                 say('after training, the frozen CLIP is what it was, bit '
                     'for bit')
 
-    rows, macs = [], {}
     step_seconds = time_steps(list(method.models.values()))
-    for name, model in method.models.items():
-        cfg = Config.fromfile(config_path(model))
-        macs[name] = config_complexity(cfg).total.all_macs
-        rows.append((name, accuracies[name], macs[name],
-                     step_seconds[model]))
-    print('\n' + comparison(rows) + '\n')
-    print('motion: pairs of reversed motions. within pairs: lowest and '
-          'highest pair, forwards\nand backwards, where guessing gives 50. '
-          'reversed: motion clips whose label turns\ninto its reverse when '
-          'the clip is played backwards. s/step: forward and backward\nof '
-          'a training batch.\n')
+    costs = {name: Cost(
+        config_complexity(Config.fromfile(config_path(model))).total.all_macs,
+        step_seconds[model]) for name, model in method.models.items()}
+    print('\n' + study.table([
+        (name, results[name], costs[row.model] if row.plain else None)
+        for name, row in method.rows.items()]) + '\n')
+    print(study.notes + '\n')
     seconds = time.perf_counter() - start
     summary = work / f'{method.prefix}summary.json'
     write_json(summary, dict(
         method=args.method, ci=args.ci, seed=args.seed, seconds=seconds,
         stage_seconds=stages.seconds, budget=asdict(budget), clip=clip,
+        rows={name: dict(asdict(row), accuracy=asdict(results[name]))
+              for name, row in method.rows.items()},
         models={name: dict(
-            accuracy=asdict(accuracies[name]), macs=macs[name],
-            seconds_per_step=step_seconds[model],
+            macs=costs[name].macs, seconds_per_step=costs[name].seconds,
             seconds_per_step_in_training=histories[name].seconds_per_step,
             checkpoint=str(checkpoints[name]))
-            for name, model in method.models.items()},
+            for name in method.models},
         inference=seen, figures=[str(picture), str(curves)],
         missed_targets=missed))
     for path in (picture, curves, summary):

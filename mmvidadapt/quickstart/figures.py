@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,9 +21,7 @@ from ..visualization.canvas import (
     save_figure,
     tile,
 )
-
-#: Of the models, in the order in which they are shown.
-COLOURS = ('#0072B2', '#D55E00', '#009E73')
+from .transfer import Transfer
 
 
 class Look(NamedTuple):
@@ -40,6 +38,20 @@ class Look(NamedTuple):
     backbone: nn.Module
     frames: np.ndarray
     clip: Tensor
+
+
+class Findings(NamedTuple):
+    """What there is to draw of the models of a method.
+
+    Args:
+        looks (dict[str, Look]): By name of the model.
+        text (str): What the clip of the looks shows.
+        results (dict[str, Any]): What was measured, by row of the table.
+    """
+
+    looks: Dict[str, Look]
+    text: str
+    results: Dict[str, Any]
 
 
 # -- InTI's weights over the frames ----------------------------------------
@@ -152,19 +164,18 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
     save_figure(figure, path)
 
 
-def draw_inti(looks: Dict[str, Look], text: str, path: Path) -> None:
+def draw_inti(found: Findings, path: Path) -> None:
     """Draw what InTI does to a clip.
 
     Args:
-        looks (Dict[str, Look]): By name of the model, ``'InTI'`` among them.
-        text (str): What the clip shows.
+        found (Findings): With the model ``'InTI'``.
         path (Path): PNG file.
     """
-    look = looks['InTI']
+    look = found.looks['InTI']
     draw_weights(
         look.frames, pair_weights(look.backbone, look.clip),
         look.backbone.encoder.arch.grid_size,
-        f'What InTI keeps of "{text}"', path)
+        f'What InTI keeps of "{found.text}"', path)
 
 
 # -- activations of a side network -----------------------------------------
@@ -215,25 +226,78 @@ def draw_activations(frames: np.ndarray, norms: Dict[str, np.ndarray],
     save_figure(figure, path)
 
 
-def draw_tds_clip(looks: Dict[str, Look], text: str, path: Path) -> None:
+def draw_tds_clip(found: Findings, path: Path) -> None:
     """Draw the tokens at the entrance of the side network.
 
     The SME-Adapter works there. Deeper tokens have seen all places of a frame
     through attention, and tell less and less of what stands where.
 
     Args:
-        looks (Dict[str, Look]): By name of the model, ``'+ TD-Adapter'`` and
-            ``'+ SME-Adapter'`` among them.
-        text (str): What the clip shows.
+        found (Findings): With the models ``'+ TD-Adapter'`` and
+            ``'+ SME-Adapter'``.
         path (Path): PNG file.
     """
+    looks = found.looks
     norms = {
         f'entering the\nside network,\n{how}\nSME-Adapter': side_activations(
             looks[name].backbone, looks[name].clip)['stem'][0].cpu().numpy()
         for name, how in (('+ TD-Adapter', 'without'),
                           ('+ SME-Adapter', 'with'))}
     draw_activations(looks['+ TD-Adapter'].frames, norms,
-                     f'What is large in the side network: "{text}"', path)
+                     f'What is large in the side network: "{found.text}"',
+                     path)
+
+
+# -- accuracy of classes ----------------------------------------------------
+
+
+def draw_classes(results: Dict[str, Transfer], title: str,
+                 path: Path) -> None:
+    """Accuracy on each class, seen classes beside unseen ones.
+
+    The idea is MoTE's Fig. 3 and 4: experts that are alike on average differ
+    between classes.
+
+    Args:
+        results (Dict[str, Transfer]): What was measured, by name of the row.
+        title (str): Headline.
+        path (Path): PNG file.
+    """
+    groups = next(iter(results.values())).by_class
+    counts = [len(classes) for classes in groups.values()]
+    figure, places = plt.subplots(
+        1, len(groups), sharey=True, layout='constrained',
+        figsize=(.5 * sum(counts) + 3.6, .42 * len(results) + 3.4),
+        width_ratios=counts)
+    figure.suptitle(title, fontsize=13)
+    for axes, (group, classes) in zip(places, groups.items(), strict=True):
+        values = np.array([list(found.by_class[group].values())
+                           for found in results.values()])
+        image = axes.imshow(100 * values, cmap='viridis', vmin=0, vmax=100,
+                            aspect='auto')
+        for row, column in np.ndindex(*values.shape):
+            value = values[row, column]
+            axes.text(column, row, f'{100 * value:.0f}', ha='center',
+                      va='center', fontsize=8,
+                      color='black' if value > .6 else 'white')
+        axes.set_xticks(range(len(classes)), list(classes), rotation=45,
+                        ha='right', rotation_mode='anchor', fontsize=9)
+        axes.set_yticks(range(len(results)), list(results))
+        mean = [f'{100 * v:.0f}' for v in values.mean(axis=1)]
+        axes.set_title(f'{group} classes, mean {min(mean, key=int)} to '
+                       f'{max(mean, key=int)}', fontsize=11)
+    add_scale(figure, image, 'accuracy on the clips of the class, %')
+    save_figure(figure, path)
+
+
+def draw_mote(found: Findings, path: Path) -> None:
+    """Draw what experts and their mixtures know of each class.
+
+    Args:
+        found (Findings): With results on seen and unseen classes.
+        path (Path): PNG file.
+    """
+    draw_classes(found.results, 'Which classes they know', path)
 
 
 # -- how it learned --------------------------------------------------------
@@ -301,8 +365,9 @@ def draw_curves(histories: Dict[str, History], order_blind: float,
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4),
                                          layout='constrained')
-    for colour, (name, history) in zip(  # more colours than models
-            COLOURS, histories.items(), strict=False):
+    colours = plt.get_cmap('viridis')(np.linspace(0, .85, len(histories)))
+    for colour, (name, history) in zip(colours, histories.items(),
+                                       strict=True):
         left.plot(list(history.loss), list(history.loss.values()),
                   color=colour, label=name, lw=1.6)
         # Before the first step a model can only guess.

@@ -1,11 +1,12 @@
 """The methods that the quickstart can show, a row each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Any, Callable, Dict
 
 from . import figures
 from .results import Targets
+from .studies import OrderStudy, Study, TransferStudy
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,34 @@ class Training:
 
     Args:
         epochs (int): Epochs of each model.
-        targets (dict[str, Targets]): By name of the model; a model that is
-            not named is only reported.
+        targets (dict[str, Any]): By row of the table, as the study takes
+            them; a row that is not named is only reported.
     """
 
     epochs: int
-    targets: Dict[str, Targets]
+    targets: Dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: a model, perhaps tested in another way.
+
+    Args:
+        model (str): Name of the model.
+        options (dict[str, Any]): Options of its config in the test, as for
+            ``--cfg-options``.
+        trained (bool): Whether the model is as training left it, or as it
+            was before.
+    """
+
+    model: str
+    options: Dict[str, Any] = field(default_factory=dict)
+    trained: bool = True
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is the trained model, tested by its own config."""
+        return self.trained and not self.options
 
 
 @dataclass(frozen=True)
@@ -28,17 +51,19 @@ class Method:
 
     Args:
         question (str): What the comparison is about, in a sentence.
-        models (dict[str, str]): Name in the table -> config below
-            ``configs/quickstart``, in the order of the table.
+        models (dict[str, str]): Name -> config below
+            ``configs/quickstart``, in the order of the training.
         main (str): The model that looks at single videos.
         full (Training): Of the README's command.
         short (Training): Of ``--ci``.
-        draw (Callable): Draws what the trained models see in a clip; gets
-            their :class:`figures.Look` by name, the text of the clip's class
-            and the PNG file.
+        draw (Callable): Draws what the trained models see in a clip, or what
+            they know; gets :class:`figures.Findings` and the PNG file.
         picture (str): Name of that file.
         prefix (str): Of the names of its curves and its summary.
         frozen (bool): CLIP must come out of each training bit for bit.
+        study (Study): What the models are asked.
+        tested (dict[str, Row]): Rows of the table; empty if each model is
+            one, by its name.
     """
 
     question: str
@@ -46,10 +71,27 @@ class Method:
     main: str
     full: Training
     short: Training
-    draw: Callable[[Dict[str, figures.Look], str, Path], None]
+    draw: Callable[[figures.Findings, Path], None]
     picture: str
     prefix: str = ''
     frozen: bool = False
+    study: Study = field(default_factory=OrderStudy)
+    tested: Dict[str, Row] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> Dict[str, Row]:
+        """Rows of the table by their names."""
+        return self.tested or {name: Row(name) for name in self.models}
+
+
+_EXPERTS = 4
+_UNMODULATED = {'model.cls_head.modulate': False}
+
+
+def _expert(place: int) -> Row:
+    """One expert of each layer alone, from the training of all."""
+    weights = [float(place == other) for other in range(_EXPERTS)]
+    return Row('MoTE', {**_UNMODULATED, 'model.neck.merge_weights': weights})
 
 
 #: Methods by the name that ``--method`` takes.
@@ -90,5 +132,28 @@ METHODS = {
         picture='tds_clip_activations.png',
         prefix='tds_clip_',
         frozen=True),
+    # The paper's Table 1 and Fig. 3.
+    'mote': Method(
+        question='MoTE: does a model that learned some combinations of shape '
+        'and motion know\nothers by their names?',
+        models={
+            'frame average': 'mote_mean',
+            'temporal transformer': 'mote_plain',
+            'MoTE': 'mote'},
+        main='MoTE',
+        full=Training(8, {}),
+        short=Training(4, {}),
+        draw=figures.draw_mote,
+        picture='mote_classes.png',
+        prefix='mote_',
+        study=TransferStudy(),
+        tested={
+            'small CLIP, not trained': Row('frame average', trained=False),
+            'frame average': Row('frame average'),
+            'temporal transformer': Row('temporal transformer'),
+            **{f'MoTE, expert {place + 1}': _expert(place)
+               for place in range(_EXPERTS)},
+            'MoTE, merged': Row('MoTE', _UNMODULATED),
+            'MoTE, merged + TFM': Row('MoTE')}),
 }
 DEFAULT = 'inti'

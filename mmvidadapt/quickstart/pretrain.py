@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..files import whole_file
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder
-from . import synthetic
+from . import scenes, synthetic
 
 #: The towers of the quickstart; configs/quickstart states the same image
 #: tower, and loading its weights strictly keeps both in step.
@@ -32,7 +32,8 @@ ACT = 'quick_gelu'
 PICTURE_SIZE = 52
 #: Mean and standard deviation of the pixels, as in configs/quickstart.
 MEAN, STD = 127.5, 60.
-_TEMPLATES = ('{}.', 'a photo of {}.', 'a picture of {}.')
+#: Around a caption in training, and a name of a class in configs/quickstart.
+TEMPLATES = ('{}.', 'a photo of {}.', 'a picture of {}.')
 _MAX_LOGIT_SCALE = math.log(100)  # CLIP, Sec. 2.5
 
 
@@ -66,8 +67,9 @@ class Report(NamedTuple):
 
 def pretrain_key(settings: PretrainSettings) -> str:
     """Key of pretrained weights, see :func:`synthetic.fingerprint`."""
-    return synthetic.fingerprint(
-        settings, [Path(__file__), Path(synthetic.__file__)])
+    return synthetic.fingerprint(settings, [
+        Path(module) for module in (__file__, scenes.__file__,
+                                    synthetic.__file__)])
 
 
 def draw_pictures(count: int, seed: int) -> Tuple[Tensor, List[str]]:
@@ -171,7 +173,7 @@ def caption_accuracy(model: SmallCLIP, seed: int, count: int = 256) -> float:
     """
     pictures, captions = draw_pictures(count, seed + 1)
     distinct = sorted(set(captions))
-    tokens = SimpleTokenizer()([_TEMPLATES[1].format(c) for c in distinct])
+    tokens = SimpleTokenizer()([TEMPLATES[1].format(c) for c in distinct])
     texts = F.normalize(model.text(tokens), dim=-1)
     margin = (pictures.shape[-1] - VISION['image_size']) // 2
     images = model.encode_image(pictures[..., margin:-margin, margin:-margin])
@@ -196,7 +198,7 @@ def pretrain(settings: PretrainSettings,
     distinct = sorted(set(captions))
     caption = torch.tensor([distinct.index(c) for c in captions])
     tokenize = SimpleTokenizer()
-    tokens = [tokenize([t.format(c) for c in distinct]) for t in _TEMPLATES]
+    tokens = [tokenize([t.format(c) for c in distinct]) for t in TEMPLATES]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = SmallCLIP()

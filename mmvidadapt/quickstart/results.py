@@ -1,7 +1,7 @@
 """What the quickstart measures, and what must come out."""
 
 from dataclasses import dataclass
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -130,6 +130,32 @@ def missed_targets(name: str, found: Accuracy,
     return missed
 
 
+class Cost(NamedTuple):
+    """What a model costs.
+
+    Args:
+        macs (float): Multiply-accumulates of a clip.
+        seconds (float): Of a training step.
+    """
+
+    macs: float
+    seconds: float
+
+
+def cost_cells(cost: Optional[Cost]) -> Tuple[str, str]:
+    """Cells of a table.
+
+    Args:
+        cost (Cost | None): What a model costs; None for what is a trained
+            model tested otherwise.
+
+    Returns:
+        tuple[str, str]: Millions of MACs, and seconds; empty without a cost.
+    """
+    return (f'{cost.macs / 1e6:.1f}', f'{cost.seconds:.3f}') if cost else (
+        '', '')
+
+
 def format_table(rows: Sequence[Sequence[str]]) -> str:
     """A table with a rule under its first row.
 
@@ -148,24 +174,24 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join([lines[0], '-' * len(lines[0]), *lines[1:]])
 
 
-def comparison(rows: Sequence[Tuple[str, Accuracy, float, float]]) -> str:
+def comparison(
+        rows: Sequence[Tuple[str, Accuracy, Optional[Cost]]]) -> str:
     """The table in which the quickstart ends.
 
     Args:
-        rows (Sequence[Tuple[str, Accuracy, float, float]]): Name, accuracy,
-            MACs of a clip and seconds of a training step of each model.
+        rows (Sequence[Tuple[str, Accuracy, Optional[Cost]]]): Name, accuracy
+            and cost of each model.
 
     Returns:
         str: Lines of text.
     """
     table = [['', 'top-1', 'motion', 'appearance', 'within pairs', 'reversed',
               'MMACs/clip', 's/step']]
-    for name, found, macs, seconds in rows:
+    for name, found, cost in rows:
         within = list(found.within_pairs.values())
         table.append([
             name, f'{100 * found.top1:.1f}', f'{100 * found.motion:.1f}',
             f'{100 * found.appearance:.1f}',
             f'{100 * min(within):.0f}-{100 * max(within):.0f}',
-            f'{found.flipped}/{found.motion_clips}', f'{macs / 1e6:.1f}',
-            f'{seconds:.3f}'])
+            f'{found.flipped}/{found.motion_clips}', *cost_cells(cost)])
     return format_table(table)

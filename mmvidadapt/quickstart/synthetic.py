@@ -1,13 +1,17 @@
-"""A small video data set whose motion classes no single frame tells apart.
+"""Small video data sets whose motion classes no single frame tells apart.
 
-Twelve classes over textured backgrounds that jitter from frame to frame:
+Twelve classes (:data:`CLASSES`) over textured backgrounds that jitter from
+frame to frame:
 
-* four pairs of reversed motions (a ball along a rail, a box on a pole, a
-  balloon's size, the hand of a dial). What moves and along which axis is
-  visible in every frame, the direction in none: a clip of the second class of
-  a pair *is* a clip of the first played backwards, so that the frames of both
-  classes have the same distribution, and only their order differs;
+* four pairs of reversed motions (a ball at a tunnel, the level in a jar, a
+  balloon's size, a door). What moves and along which axis is visible in every
+  frame, the direction in none: a clip of the second class of a pair *is* a
+  clip of the first played backwards, so that the frames of both classes have
+  the same distribution, and only their order differs;
 * four shapes that drift anywhere; one frame is enough.
+
+And combinations of these shapes with motions (:data:`SEEN`, :data:`UNSEEN`),
+of which a model is trained on some and tested on the others as well.
 """
 
 import hashlib
@@ -17,7 +21,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import (
     Any,
-    Callable,
     Dict,
     Iterator,
     List,
@@ -30,16 +33,9 @@ import cv2
 import numpy as np
 
 from ..files import whole_file
+from . import scenes
+from .scenes import SCENES, render_scene
 
-#: Colours of the things that move, RGB.
-COLOURS = {
-    'red': (214, 40, 40),
-    'green': (40, 160, 70),
-    'blue': (45, 90, 215),
-    'yellow': (240, 205, 50),
-    'white': (245, 245, 245),
-    'black': (20, 20, 20),
-}
 SPLITS = ('train', 'val', 'test')
 #: The motion clips of ``test``, played backwards, labelled with the reverse.
 REVERSED = 'test_reversed'
@@ -50,7 +46,8 @@ class ActionClass(NamedTuple):
 
     Args:
         text (str): Its name, a text that a text encoder can read.
-        scene (str): Which scene draws it, a key of :data:`SCENES`.
+        scene (str): Which scene draws it, a key of
+            :data:`~.scenes.SCENES`.
         backwards (bool): Whether its clips are those of the scene played
             backwards.
     """
@@ -76,22 +73,64 @@ CLASSES = (
 )
 
 
-def reverse_labels() -> List[int]:
+def reverse_labels(classes: Sequence[ActionClass] = CLASSES) -> List[int]:
     """Label of each class when it is played backwards.
+
+    Args:
+        classes (Sequence[ActionClass]): The classes in the order of their
+            labels.
 
     Returns:
         list[int]: Entry ``k`` is the reverse of class ``k``; a class whose
         motion does not matter is its own reverse.
     """
-    place = {(c.scene, c.backwards): k for k, c in enumerate(CLASSES)}
+    place = {(c.scene, c.backwards): k for k, c in enumerate(classes)}
     return [place.get((c.scene, not c.backwards), k)
-            for k, c in enumerate(CLASSES)]
+            for k, c in enumerate(classes)]
 
 
-def motion_pairs() -> List[Tuple[int, int]]:
-    """Labels of the classes that differ by the order of frames only."""
-    return [(k, other) for k, other in enumerate(reverse_labels())
+def motion_pairs(classes: Sequence[ActionClass] = CLASSES
+                 ) -> List[Tuple[int, int]]:
+    """Labels of the classes that differ by the order of frames only.
+
+    Args:
+        classes (Sequence[ActionClass]): The classes in the order of their
+            labels.
+
+    Returns:
+        list[tuple[int, int]]: Pairs of labels.
+    """
+    return [(k, other) for k, other in enumerate(reverse_labels(classes))
             if k < other]
+
+
+#: How each axis of motion reads, forwards and backwards. The captions of the
+#: still pictures know right, left, big and small, not what rising is.
+_MOTIONS = {
+    'sideways': ('moving right', 'moving left'),
+    'upwards': ('rising', 'falling'),
+    'size': ('becoming big', 'becoming small'),
+}
+#: The one axis of each shape that no model is trained on.
+_UNSEEN_AXES = {'star': 'size', 'cross': 'upwards', 'triangle': 'sideways',
+                'ring': 'sideways'}
+
+
+def _combinations(unseen: bool) -> Tuple[ActionClass, ...]:
+    """Shapes with their motions, those of training or the others."""
+    return tuple(
+        ActionClass(f'a {colour} {shape} {motion}', f'{shape}-{axis}',
+                    backwards)
+        for shape, colour in scenes.SHAPES.items()
+        for axis, motions in _MOTIONS.items()
+        if (_UNSEEN_AXES[shape] == axis) == unseen
+        for motion, backwards in zip(motions, (False, True), strict=True))
+
+
+#: Combinations of a shape and a motion. All of them are pairs of reversed
+#: motions, and each shape and each motion of the unseen ones is seen with
+#: others: who knows both words can tell a clip that nobody trained on.
+SEEN, UNSEEN = _combinations(unseen=False), _combinations(unseen=True)
 
 
 @dataclass(frozen=True)
@@ -109,6 +148,9 @@ class VideoSettings:
         size (int): Side of a frame in pixels, a multiple of 32: decord 0.6
             refuses other widths ("The size must exactly match").
         fps (int): Frames per second.
+        classes (Tuple[ActionClass, ...]): In the order of their labels.
+        backwards (bool): Write the motion clips of the test once more,
+            played backwards.
 
     Raises:
         ValueError: If ``size`` is not a multiple of 32.
@@ -121,6 +163,8 @@ class VideoSettings:
     num_frames: int = 17
     size: int = 64
     fps: int = 8
+    classes: Tuple[ActionClass, ...] = CLASSES
+    backwards: bool = True
 
     def __post_init__(self) -> None:
         if self.size % 32:
@@ -130,275 +174,17 @@ class VideoSettings:
     @property
     def num_clips(self) -> int:
         """Video files of the whole data set."""
-        motion = 2 * len(motion_pairs())
-        return (len(CLASSES) * (self.train + self.val + self.test) +
-                motion * self.test)
+        moving = 2 * len(motion_pairs(self.classes)) * self.backwards
+        return (len(self.classes) * (self.train + self.val + self.test) +
+                moving * self.test)
 
 
-# A scene draws one moment of a clip: (canvas, progress in 0..1) -> caption.
-Draw = Callable[[np.ndarray, float], str]
-#: How often a clip shows its motion from start to end. Twice, neighbouring
-#: frames differ more, and a direction takes fewer training steps to learn.
-ROUNDS = 2
-_CANVAS = 128  # drawn at this size and reduced, which smooths the edges
-_FRACTION_BITS = 4
-
-
-def _fixed(*points: float) -> Tuple[int, ...]:
-    """Sub-pixel coordinates of OpenCV's drawing functions."""
-    return tuple(int(round(p * (1 << _FRACTION_BITS))) for p in points)
-
-
-def _disc(canvas: np.ndarray, x: float, y: float, radius: float,
-          colour: Tuple[int, int, int], thickness: int = -1) -> None:
-    cv2.circle(canvas, _fixed(x, y), _fixed(radius)[0], colour, thickness,
-               cv2.LINE_AA, _FRACTION_BITS)
-
-
-def _polygon(canvas: np.ndarray, points: np.ndarray,
-             colour: Tuple[int, int, int]) -> None:
-    cv2.fillPoly(canvas, [np.round(points * (1 << _FRACTION_BITS)).astype(
-        np.int32)], colour, cv2.LINE_AA, _FRACTION_BITS)
-
-
-def _line(canvas: np.ndarray, x0: float, y0: float, x1: float, y1: float,
-          colour: Tuple[int, int, int], thickness: int) -> None:
-    cv2.line(canvas, _fixed(x0, y0), _fixed(x1, y1), colour, thickness,
-             cv2.LINE_AA, _FRACTION_BITS)
-
-
-def _third(u: float, low: str, middle: str, high: str) -> str:
-    return low if u < 1 / 3 else middle if u < 2 / 3 else high
-
-
-def _colour(rng: np.random.Generator,
-            but: str = '') -> Tuple[int, int, int]:
-    """A colour; not the one that what lies behind has."""
-    return COLOURS[str(rng.choice([c for c in COLOURS if c != but]))]
-
-
-def _tunnel(rng: np.random.Generator) -> Draw:
-    colour = _colour(rng)
-    radius, height = rng.uniform(.13, .17), rng.uniform(.45, .65)
-    entry, side = rng.uniform(.48, .58), int(rng.choice((-1, 1)))
-
-    def draw(canvas: np.ndarray, u: float) -> str:
-        size = canvas.shape[0]
-        r, y = radius * size, height * size
-        # Mirrored at random: where the tunnel lies tells nothing.
-        def place(x: float) -> float:
-            return x * size if side > 0 else (1 - x) * size
-
-        x = place(entry - 1.15 * radius + u * 2.5 * radius)
-        _disc(canvas, x, y, r, colour)
-        _disc(canvas, x, y, r, (0, 0, 0), 2)
-        left, right = sorted((place(entry), place(1.05)))
-        corners = np.array([(left, y - 1.5 * r), (right, y - 1.5 * r),
-                            (right, y + 1.5 * r), (left, y + 1.5 * r)])
-        _polygon(canvas, corners, (70, 70, 70))
-        for shift in (-1.5, 1.5):
-            _line(canvas, left, y + shift * r, right, y + shift * r,
-                  (235, 235, 235), 4)
-        where = _third(u, 'in front of', 'half inside', 'hidden in')
-        return f'a ball {where} a tunnel'
-
-    return draw
-
-
-def _jar(rng: np.random.Generator) -> Draw:
-    colour = _colour(rng, but='white')
-    across, half = rng.uniform(.36, .64), rng.uniform(.17, .24)
-    top, bottom = rng.uniform(.14, .22), rng.uniform(.78, .88)
-
-    def draw(canvas: np.ndarray, u: float) -> str:
-        size = canvas.shape[0]
-        left, right = (across - half) * size, (across + half) * size
-        level = bottom - (.06 + .88 * u) * (bottom - top)
-
-        def box(upper: float, ink: Tuple[int, int, int]) -> None:
-            _polygon(canvas, np.array([
-                (left, upper * size), (right, upper * size),
-                (right, bottom * size), (left, bottom * size)]), ink)
-
-        box(top, (215, 215, 215))
-        box(level, colour)
-        for x in (left, right):
-            _line(canvas, x, top * size, x, bottom * size, (30, 30, 30), 3)
-        _line(canvas, left, bottom * size, right, bottom * size,
-              (30, 30, 30), 3)
-        how = _third(u, 'an empty', 'a half full', 'a full')
-        return f'{how} jar'
-
-    return draw
-
-
-def _balloon(rng: np.random.Generator) -> Draw:
-    colour = _colour(rng)
-    start, end = rng.uniform(.07, .11), rng.uniform(.26, .33)
-    across, height = rng.uniform(.36, .64), rng.uniform(.36, .5)
-
-    def draw(canvas: np.ndarray, u: float) -> str:
-        size = canvas.shape[0]
-        x, y = across * size, height * size
-        radius = start + u * (end - start)
-        _line(canvas, x, y, x, .97 * size, (240, 240, 240), 4)
-        _disc(canvas, x, y, radius * size, colour)
-        _disc(canvas, x, y, radius * size, (0, 0, 0), 2)
-        _disc(canvas, x - radius * size * .35, y - radius * size * .35,
-              radius * size * .18, (255, 255, 255))
-        how = _third((radius - .09) / .21, 'small', 'medium-sized', 'big')
-        return f'a {how} balloon'
-
-    return draw
-
-
-def _door(rng: np.random.Generator) -> Draw:
-    colour = _colour(rng, but='black')
-    across, half = rng.uniform(.4, .6), rng.uniform(.2, .27)
-    top, bottom = rng.uniform(.1, .2), rng.uniform(.8, .92)
-    side = int(rng.choice((-1, 1)))
-
-    def draw(canvas: np.ndarray, u: float) -> str:
-        size = canvas.shape[0]
-
-        def box(x0: float, x1: float, ink: Tuple[int, int, int]) -> None:
-            _polygon(canvas, np.array([
-                (x0, top), (x1, top), (x1, bottom), (x0, bottom)]) * size,
-                     ink)
-
-        left, right = across - half, across + half
-        box(left - .03, right + .03, (240, 240, 240))
-        box(left, right, (15, 15, 15))
-        gap = (.04 + .86 * u) * 2 * half
-        # Hinged on either side: where it opens tells nothing.
-        panel = (left + gap, right) if side > 0 else (left, right - gap)
-        box(*panel, colour)
-        how = _third(u, 'a closed', 'a half open', 'an open')
-        return f'{how} door'
-
-    return draw
-
-
-def _star_points() -> np.ndarray:
-    angles = np.arange(10) * np.pi / 5
-    radii = np.where(np.arange(10) % 2, .42, 1.)
-    return np.stack([np.sin(angles), -np.cos(angles)], 1) * radii[:, None]
-
-
-def _cross_points() -> np.ndarray:
-    a, b = .3, .95
-    return np.array([(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a),
-                     (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a)])
-
-
-def _triangle_points() -> np.ndarray:
-    angles = np.arange(3) * 2 * np.pi / 3
-    return np.stack([np.sin(angles), -np.cos(angles)], 1)
-
-
-def _drifter(shape: str,
-             name: str) -> Callable[[np.random.Generator], Draw]:
-    """A shape on a straight way between two places, in no fixed order."""
-
-    def scene(rng: np.random.Generator) -> Draw:
-        colour = COLOURS[name]
-        start, end = rng.uniform(.25, .75, 2), rng.uniform(.25, .75, 2)
-        radius, tilt = rng.uniform(.17, .22), rng.uniform(-.3, .3)
-        turn = np.array([[np.cos(tilt), np.sin(tilt)],
-                         [-np.sin(tilt), np.cos(tilt)]])
-
-        def draw(canvas: np.ndarray, u: float) -> str:
-            size = canvas.shape[0]
-            x, y = (start + u * (end - start)) * size
-            if shape == 'ring':
-                _disc(canvas, x, y, radius * size * .8, (0, 0, 0),
-                      int(.1 * size))
-                _disc(canvas, x, y, radius * size * .8, colour,
-                      int(.07 * size))
-            else:
-                points = _POINTS[shape] @ turn * radius * size
-                _polygon(canvas, points * 1.18 + (x, y), (0, 0, 0))
-                _polygon(canvas, points + (x, y), colour)
-            where = _third((x / size - .25) * 2, 'on the left',
-                           'in the middle', 'on the right')
-            return f'a {name} {shape} {where}'
-
-        return draw
-
-    return scene
-
-
-_POINTS = {'star': _star_points(), 'cross': _cross_points(),
-           'triangle': _triangle_points()}
-SCENES: Dict[str, Callable[[np.random.Generator], Draw]] = {
-    'tunnel': _tunnel,
-    'jar': _jar,
-    'balloon': _balloon,
-    'door': _door,
-    'star': _drifter('star', 'red'),
-    'cross': _drifter('cross', 'green'),
-    'triangle': _drifter('triangle', 'blue'),
-    'ring': _drifter('ring', 'yellow'),
-}
-
-
-def _background(rng: np.random.Generator) -> np.ndarray:
-    """A texture larger than the canvas: soft blobs, grain and stripes."""
-    side = _CANVAS + 24
-    soft = rng.uniform(80, 175, (6, 6, 1)) + rng.normal(0, 14, (6, 6, 3))
-    texture = cv2.resize(soft.astype(np.float32), (side, side),
-                         interpolation=cv2.INTER_CUBIC)
-    grain = rng.normal(0, 14, (side // 6, side // 6, 1)).astype(np.float32)
-    texture += cv2.resize(grain, (side, side),
-                          interpolation=cv2.INTER_CUBIC)[..., None]
-    direction, period = rng.uniform(0, np.pi), rng.uniform(10, 30)
-    rows, cols = np.mgrid[:side, :side]
-    phase = rows * np.sin(direction) + cols * np.cos(direction)
-    stripes = np.sin(phase * 2 * np.pi / period)[..., None]
-    return texture + (stripes * rng.uniform(0, 12)).astype(np.float32)
-
-
-def _paint(rng: np.random.Generator, draw: Draw, texture: np.ndarray,
-           progress: float, size: int) -> Tuple[np.ndarray, str]:
-    """One frame; its jitter and brightness are its own."""
-    dy, dx = rng.integers(0, 25, 2)
-    canvas = texture[dy:dy + _CANVAS, dx:dx + _CANVAS]
-    canvas = np.clip(canvas, 0, 255).astype(np.uint8).copy()
-    caption = draw(canvas, progress)
-    frame = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-    bright = rng.uniform(.85, 1.15)
-    return np.clip(frame * bright, 0, 255).astype(np.uint8), caption
-
-
-def render_scene(rng: np.random.Generator, scene: str, num_frames: int,
-                 size: int) -> np.ndarray:
-    """Draw a clip in the direction in which its scene is written.
-
-    Args:
-        rng (np.random.Generator): Source of everything random.
-        scene (str): Key of :data:`SCENES`.
-        num_frames (int): Frames.
-        size (int): Side of a frame.
-
-    Returns:
-        np.ndarray: ``(T, size, size, 3)`` RGB, uint8.
-    """
-    draw, texture = SCENES[scene](rng), _background(rng)
-    pace = rng.uniform(.75, 1.35)
-    steps = np.arange(num_frames) * ROUNDS / max(num_frames - 1, 1)
-    steps = np.where(steps < ROUNDS, steps % 1, 1)
-    wobble = rng.uniform(-.3, .3, num_frames) / num_frames
-    progress = np.clip(steps**pace + wobble, 0, 1)
-    return np.stack([_paint(rng, draw, texture, float(u), size)[0]
-                     for u in progress])
-
-
-def render_clip(label: int, key: Tuple[int, ...], num_frames: int,
+def render_clip(cls: ActionClass, key: Tuple[int, ...], num_frames: int,
                 size: int) -> np.ndarray:
     """Draw a clip of a class.
 
     Args:
-        label (int): Index into :data:`CLASSES`.
+        cls (ActionClass): The class.
         key (Tuple[int, ...]): Seed of the clip.
         num_frames (int): Frames.
         size (int): Side of a frame.
@@ -406,7 +192,6 @@ def render_clip(label: int, key: Tuple[int, ...], num_frames: int,
     Returns:
         np.ndarray: ``(T, size, size, 3)`` RGB, uint8.
     """
-    cls = CLASSES[label]
     frames = render_scene(np.random.default_rng(key), cls.scene, num_frames,
                           size)
     return frames[::-1] if cls.backwards else frames
@@ -425,8 +210,8 @@ def render_still(rng: np.random.Generator,
         says what is seen and where, and knows nothing of motion.
     """
     scene = str(rng.choice([c.scene for c in CLASSES]))
-    return _paint(rng, SCENES[scene](rng), _background(rng),
-                  float(rng.uniform()), size)
+    return scenes.paint(rng, SCENES[scene](rng), scenes.background(rng),
+                        float(rng.uniform()), size)
 
 
 def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
@@ -455,8 +240,7 @@ def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
         writer.release()
 
 
-def _file_name(split: str, label: int, index: int) -> str:
-    cls = CLASSES[label]
+def _file_name(split: str, cls: ActionClass, index: int) -> str:
     way = 'backwards' if cls.backwards else 'forwards'
     return f'{split}/{cls.scene}_{way}_{index:03d}.mp4'
 
@@ -465,41 +249,52 @@ def _clips(settings: VideoSettings) -> Iterator[Tuple[str, int, int]]:
     """Split, label and index of every clip that is drawn."""
     for split in SPLITS:
         for index in range(getattr(settings, split)):
-            for label in range(len(CLASSES)):
+            for label in range(len(settings.classes)):
                 yield split, label, index
+
+
+def _backwards_label(split: str, label: int, settings: VideoSettings) -> int:
+    """Label of a clip played backwards; its own where nobody needs that."""
+    if split != 'test' or not settings.backwards:
+        return label
+    return reverse_labels(settings.classes)[label]
 
 
 def _write_clip(clip: Tuple[str, int, int], root: Path,
                 settings: VideoSettings) -> int:
     """Draw and encode a clip, and its reverse where the test needs it."""
     split, label, index = clip
+    cls = settings.classes[label]
     frames = render_clip(
-        label, (settings.seed, SPLITS.index(split), label, index),
+        cls, (settings.seed, SPLITS.index(split), label, index),
         settings.num_frames, settings.size)
-    write_video(root / _file_name(split, label, index), frames, settings.fps)
-    if split != 'test' or reverse_labels()[label] == label:
+    write_video(root / _file_name(split, cls, index), frames, settings.fps)
+    if _backwards_label(split, label, settings) == label:
         return 1
-    write_video(root / _file_name(REVERSED, label, index), frames[::-1],
+    write_video(root / _file_name(REVERSED, cls, index), frames[::-1],
                 settings.fps)
     return 2
 
 
 def _write_lists(root: Path, settings: VideoSettings) -> None:
     """Lists in MMAction2's format, label file, and what pairs with what."""
-    reverse = reverse_labels()
+    classes = settings.classes
     lists: Dict[str, List[str]] = {name: [] for name in (*SPLITS, REVERSED)}
     for split, label, index in _clips(settings):
-        lists[split].append(f'{_file_name(split, label, index)} {label}')
-        if split == 'test' and reverse[label] != label:
-            lists[REVERSED].append(
-                f'{_file_name(REVERSED, label, index)} {reverse[label]}')
+        name = _file_name(split, classes[label], index)
+        lists[split].append(f'{name} {label}')
+        back = _backwards_label(split, label, settings)
+        if back != label:
+            name = _file_name(REVERSED, classes[label], index)
+            lists[REVERSED].append(f'{name} {back}')
     for name, lines in lists.items():
-        (root / f'{name}.txt').write_text('\n'.join(lines) + '\n')
-    (root / 'labels.txt').write_text(
-        '\n'.join(c.text for c in CLASSES) + '\n')
+        if lines:
+            (root / f'{name}.txt').write_text('\n'.join(lines) + '\n')
+    names = [c.text for c in classes]
+    (root / 'labels.txt').write_text('\n'.join(names) + '\n')
     (root / 'classes.json').write_text(json.dumps(
-        dict(classes=[c.text for c in CLASSES], reverse=reverse,
-             motion_pairs=motion_pairs()), indent=2))
+        dict(classes=names, reverse=reverse_labels(classes),
+             motion_pairs=motion_pairs(classes)), indent=2))
 
 
 def fingerprint(settings: Any, sources: Sequence[Path]) -> str:
@@ -521,7 +316,7 @@ def fingerprint(settings: Any, sources: Sequence[Path]) -> str:
 
 def data_key(settings: VideoSettings) -> str:
     """Key of the data set with these settings, see :func:`fingerprint`."""
-    return fingerprint(settings, [Path(__file__)])
+    return fingerprint(settings, [Path(__file__), Path(scenes.__file__)])
 
 
 def is_complete(root: Path, settings: VideoSettings) -> bool:
@@ -536,7 +331,8 @@ def write_dataset(root: Path, settings: VideoSettings) -> Iterator[int]:
     ::
 
         root/{train,val,test,test_reversed}/*.mp4
-        root/{train,val,test,test_reversed}.txt   "file label" per line
+        root/{train,val,test,test_reversed}.txt   "file label" per line,
+                                                  those that have lines
         root/labels.txt                           class names by label
         root/classes.json                         names, reverses, pairs
 
