@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 import torch.multiprocessing as multiprocessing
 from mmaction.registry import HOOKS
 from mmengine.dataset import InfiniteSampler
@@ -43,7 +44,8 @@ class SampleGuardHook(Hook):
     - A broken video is replaced by another one and counted.
 
     In validation and testing a broken video is an error that names the file,
-    what is wrong with it, and what to do.
+    what is wrong with it, and what to do. Both leave the random numbers of
+    the process as they were: the seeds of their workers come from the run's.
 
     Args:
         max_broken (int | float): How many different training videos may be
@@ -224,17 +226,24 @@ class SampleGuardHook(Hook):
             self._reported = count
 
     def before_val(self, runner: Runner) -> None:
-        """Name broken videos in validation.
+        """Name broken videos in validation; draw nothing.
 
         Args:
             runner (Runner): The runner.
         """
-        guard_reading(runner.val_loop.dataloader.dataset)
+        self._before_evaluation(runner, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
-        """Name broken videos in testing.
+        """Name broken videos in testing; draw nothing.
 
         Args:
             runner (Runner): The runner.
         """
-        guard_reading(runner.test_loop.dataloader.dataset)
+        self._before_evaluation(runner, runner.test_loop)
+
+    @staticmethod
+    def _before_evaluation(runner: Runner, loop: Any) -> None:
+        loader = loop.dataloader
+        guard_reading(loader.dataset)
+        # Every pass over a loader draws a seed for its workers.
+        loader.generator = torch.Generator().manual_seed(runner.seed)
