@@ -34,7 +34,7 @@ def load(path: str) -> Config:
 def test_all_configs_are_found() -> None:
     assert len([p for p in PUBLISHED if p.parts[0] == 'inti']) == 43
     assert len([p for p in PUBLISHED if p.parts[0] == 'tds_clip']) == 28
-    assert len([p for p in PUBLISHED if p.parts[0] == 'mote']) == 43
+    assert len([p for p in PUBLISHED if p.parts[0] == 'mote']) == 45
 
 
 def num_classes(cfg: Config) -> int:
