@@ -88,6 +88,7 @@ class SideCLIPViT(BaseModule):
             the rest again in backward; running statistics move once. Freed
             memory of the CPU goes back to the system, see
             :func:`~mmvidadapt.models.freed_memory.return_freed_memory`.
+        adapters (Sequence[dict]): None fits; any is refused with the reason.
         check_switches (bool): Refuse a checkpoint that was trained with
             other values of what its shapes do not tell (``num_frames``,
             ``num_heads``, ``alpha``, ``beta``, ``stem_padding``,
@@ -120,6 +121,7 @@ class SideCLIPViT(BaseModule):
                  kernel_size: int = 3,
                  encoder_dtype: str | None = None,
                  with_cp: bool = False,
+                 adapters: Sequence[dict] = (),
                  check_switches: bool = True,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -128,6 +130,7 @@ class SideCLIPViT(BaseModule):
             stem_padding=stem_padding, td_layers=td_layers)
         _check_counts(num_frames=num_frames, side_dims=side_dims,
                       num_heads=num_heads)
+        _refuse_adapters(adapters)
         self.encoder = CLIPVisionEncoder(**_frozen_encoder(encoder))
         arch = self.encoder.arch
         layers = _td_layers(values['td_layers'], arch.num_layers)
@@ -316,6 +319,16 @@ def _frozen_encoder(encoder: dict) -> dict:
                 f'reads the blocks of a frozen CLIP, {key}={value}: remove '
                 'it, or use CLIPViT')
     return {**encoder, **_ENCODER}
+
+
+def _refuse_adapters(adapters: Sequence[dict]) -> None:
+    if adapters:
+        raise ValueError(
+            f'{adapters[0].get("type")} cannot sit inside the CLIP that a '
+            'side network reads: it would train, which sends gradients '
+            'through the frozen encoder, and one that merges frames leaves '
+            'fewer of them than the side tokens have: put a neck such as '
+            'MoTE behind SideCLIPViT, or use the adapter in CLIPViT')
 
 
 def _td_layers(layers: str | Sequence[int], num_layers: int) -> List[int]:
