@@ -9,9 +9,10 @@ import pytest
 from mmaction.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from scripts import plain_tool
 from toy_videos import cut, write_video
 
-import mmvidadapt  # noqa: F401
+from mmvidadapt.datasets.class_lists import class_names
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'tools' / 'data' / 'make_lists.py'
@@ -132,6 +133,20 @@ def test_the_config_inherits_ours_and_reads_the_users_videos(tmp_path):
         assert {dataset.get_data_info(place)['label']
                 for place in range(number)} == {0, 1, 2}
     assert dataset[0]['inputs'].shape[-2:] == (224, 224)
+
+
+@pytest.mark.parametrize('number, modulation_k', [(4, 4), (6, None)])
+def test_a_text_head_reads_the_names_of_the_folders(number, modulation_k,
+                                                    tmp_path):
+    names = ['clapping hands', *(f'jump {i}' for i in range(1, number))]
+    source = fill(tmp_path / 'videos', **dict.fromkeys(names, 2))
+    done = plain_tool('data/make_lists.py', source, tmp_path / 'out',
+                      '--base', ROOT / 'configs/mote/vitb_k400.py')
+    assert done.returncode == 0, done.stderr
+    head = Config.fromfile(tmp_path / 'out' / 'config.py').model.cls_head
+    assert class_names(head.classes) == names
+    assert 'num_classes' not in head
+    assert head.get('modulation_k') == modulation_k  # at most the classes
 
 
 def test_check_reports_broken_videos_and_leaves_them_out(tmp_path):

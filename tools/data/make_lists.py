@@ -238,7 +238,8 @@ def config_text(base: Path, out: Path, root: Path, num_classes: int,
     """
     relative = Path(os.path.relpath(base.resolve(), out.resolve()))
     test = 'test' if 'test' in splits else 'val'
-    model = ''.join(f'{line},\n' for line in _class_settings(base))
+    model = ''.join(f'{line},\n'
+                    for line in _class_settings(base, num_classes))
     return f"""# Written by tools/data/make_lists.py; change what you like.
 _base_ = {relative.as_posix()!r}
 
@@ -262,15 +263,21 @@ test_dataloader = dict(
 """
 
 
-def _class_settings(base: Path) -> list[str]:
-    """Lines of a config that name the number of classes again.
+def _class_settings(base: Path, num_classes: int) -> list[str]:
+    """Lines of a config that name the classes, or their number, again.
 
     Mixing of clips needs it too. It stands in a list, which a config that
-    inherits has to write whole.
+    inherits has to write whole. A text head reads names, and compares no more
+    nearest classes than there are.
     """
     from mmengine.config import Config
     model = Config.fromfile(base, import_custom_modules=False).model
     lines = ['    cls_head=dict(num_classes=num_classes)']
+    head = model.get('cls_head', {})
+    if 'classes' in head:
+        fewer = ', modulation_k=num_classes' if (
+            num_classes < head.get('modulation_k', 5)) else ''
+        lines = [f"    cls_head=dict(classes=f'{{lists}}/labels.txt'{fewer})"]
     blending = model.get('data_preprocessor', {}).get('blending') or {}
     augments = [', '.join(f'{key}=num_classes' if key == 'num_classes'
                           else f'{key}={value!r}'
