@@ -68,6 +68,10 @@ class DescriptionConsistency(nn.Module):
             if file is not None}
         self.file_classes = file_classes
         self.weight = weight
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what was encoded; another tower came in its place."""
         for kind in self.files:
             self.register_buffer(kind, None, persistent=False)
 

@@ -246,3 +246,5 @@ class VideoTextRecognizer(Recognizer3D):
 def _forget(module: VideoTextRecognizer, *_: Any) -> None:
     """Drop the features of the weights before."""
     module._kept = None
+    if module.consistency is not None:
+        module.consistency.forget()

@@ -303,6 +303,13 @@ def test_consistency_trains_adapters_of_the_text_alone(files):
     assert all(p.grad is None for p in model.text_encoder.parameters())
 
 
+def test_descriptions_are_encoded_by_the_tower_that_was_loaded(files):
+    model, other = _model(consistency=files), _model(consistency=files)
+    assert not torch.allclose(_consistency(model), _consistency(other))
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(_consistency(other), _consistency(model))
+
+
 def test_a_test_needs_no_descriptions(tmp_path):
     config = _config(consistency=dict(spatial=str(tmp_path / 'gone.json')))
     model = MODELS.build(ConfigDict(config)).eval()
