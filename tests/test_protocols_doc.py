@@ -1,29 +1,43 @@
 """What docs/protocols.md tells people to write and to paste works."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-from mmaction.registry import METRICS
+import torch
+from mmaction.registry import METRICS, MODELS
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
+from mmvidadapt.apis.cli import environment
 from mmvidadapt.datasets.class_lists import class_names
 from tests.conftest import ROOT
-from tests.scripts import plain_tool, write_list
+from tests.scripts import Finished, plain_tool, tool, write_list
+from tests.tiny import write_tiny_config
 
 TEXT = (ROOT / 'docs' / 'protocols.md').read_text()
-COMMANDS = re.findall(r'^python tools/(.*)$', TEXT, re.MULTILINE)
+COMMANDS = re.findall(r'^((?:[A-Z]+=\S+ )?python tools/.*)$', TEXT,
+                      re.MULTILINE)
+LISTS = [line.removeprefix('python tools/') for line in COMMANDS
+         if 'make_subsets' in line]
+PROTOCOLS = [line for line in COMMANDS if 'test_protocol' in line]
+RUNS = [line for line in COMMANDS if re.match('[A-Z]+=', line)]
 SNIPPET = re.search(r'```python\n(from mmvidadapt.*?)```', TEXT,
                     re.DOTALL)[1]
 
 
+def shown_config(name: str, folder: Path) -> Config:
+    """A config that the document shows, as if in the root."""
+    text = re.search(rf'<!-- file: {name} -->\n```python\n(.*?)```', TEXT,
+                     re.DOTALL)[1]
+    (folder / name).write_text(text.replace('configs/', f'{ROOT}/configs/'))
+    return Config.fromfile(folder / name)
+
+
 def test_the_config_with_half_classes_changes_the_metric_only(tmp_path):
-    text = re.search(r'<!-- file: half_classes.py -->\n```python\n(.*?)```',
-                     TEXT, re.DOTALL)[1]
-    path = tmp_path / 'half_classes.py'
-    path.write_text(text.replace('configs/', f'{ROOT}/configs/'))
-    cfg = Config.fromfile(path)
+    cfg = shown_config('half_classes.py', tmp_path)
     assert type(METRICS.build(cfg.test_evaluator)).__name__ == \
         'HalfClassMetric'
     base = Config.fromfile(ROOT / 'configs' / 'inti' / 'vitb_k400.py')
@@ -39,7 +53,7 @@ def test_the_averages_are_those_in_the_comments(capsys):
     assert len(expected) == 2
 
 
-@pytest.mark.parametrize('command', COMMANDS)
+@pytest.mark.parametrize('command', LISTS)
 def test_a_command_for_lists_writes_what_is_said(command: str, tmp_path,
                                                  monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -49,7 +63,8 @@ def test_a_command_for_lists_writes_what_is_said(command: str, tmp_path,
                               for place in range(number)], name)
     done = plain_tool(*shlex.split(command))
     assert done.returncode == 0, done.stderr
-    written = {path.name for path in Path('data').glob('*/*')}
+    out = Path(shlex.split(command)[3])
+    written = {path.name for path in out.iterdir()}
     if 'few-shot' in command:
         assert written == {f'shots{shots}_seed{seed}.txt'
                            for shots in (2, 4, 8, 16) for seed in (1, 2, 3)}
@@ -58,9 +73,92 @@ def test_a_command_for_lists_writes_what_is_said(command: str, tmp_path,
             'base_classes.txt', 'novel_classes.txt', 'base_test.txt',
             'novel_test.txt',
             *(f'base_shots16_seed{seed}.txt' for seed in (1, 2, 3))}
-        assert len(class_names('data/base_novel/base_classes.txt')) == 51
-        assert len(class_names('data/base_novel/novel_classes.txt')) == 50
+        assert len(class_names(str(out / 'base_classes.txt'))) == 51
+        assert len(class_names(str(out / 'novel_classes.txt'))) == 50
+        # Where the configs look for them.
+        train = Config.fromfile(
+            ROOT / 'configs/_base_/datasets/ucf101_base_novel.py'
+        ).base_novel.train
+        assert Path(train.ann_file) == out / 'base_shots16_seed1.txt'
+        assert Path(train.ann_file).is_file()
+
+
+def tiny_configs(command: str) -> None:
+    """Write the configs of a command, tiny, to where it looks for them."""
+    Path('configs/mote').mkdir(parents=True, exist_ok=True)
+    for name in re.findall(r'configs/(mote/\S+\.py)', command):
+        path = Path(write_tiny_config(name, Path('configs/mote')))
+        text = path.read_text()
+        for value, variable in (('split_1_', 'split_{{$SPLIT:1}}_'),
+                                ('zeroshot_1', 'zeroshot_{{$SPLIT:1}}'),
+                                ('101_base', '101_{{$HALF:base}}')):
+            text = text.replace(value, variable)
+        path.write_text(text)
+
+
+def call(command: str, *options: str) -> Finished:
+    """Run a command of the document, with its environment."""
+    words = shlex.split(command)
+    chosen = {}
+    while '=' in words[0]:
+        name, chosen[name] = words.pop(0).split('=', 1)
+    assert words[0] == 'python'
+    with environment(chosen):
+        done = tool(words[1].removeprefix('tools/'), *words[2:], *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.mark.parametrize('command', PROTOCOLS)
+def test_a_protocol_is_tested(command: str, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_configs(command)
+    config, *_ = re.findall(r'configs/\S+\.py', command)
+    for place, name in enumerate(re.findall(r'CKPT\d?', command)):
+        torch.manual_seed(place)
+        with DefaultScope.overwrite_default_scope('mmaction'):
+            model = MODELS.build(Config.fromfile(config).model)
+        torch.save(dict(state_dict=model.state_dict()), name)
+    novel = 'base-novel' in command
+    done = call(command, *(() if novel else ('--splits', '2')),
+                '--synthetic', '1')
+    file, = Path('work_dirs').glob('*/*.json')
+    assert f'wrote {file}' in done.stdout
+    saved = json.loads(file.read_text())
+    if novel:
+        assert file.name == 'base-novel.json'
+        assert len(saved['data_sets']['vitb_base-novel_ucf101'][
+            'seeds']) == 3
+    else:
+        assert file.name == 'zero-shot.json'
+        assert len(saved['data_sets']) == 3
+        assert saved.keys() >= {'hm_zs', 'trade_off', 'closed_set'}
+
+
+def test_a_base_to_novel_config_trains_and_tests(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train, test = RUNS
+    tiny_configs(train)
+    call(train, '--synthetic', '2')
+    checkpoint = shlex.split(test)[-1]
+    # Here after one epoch, not ten.
+    Path(checkpoint).with_name('epoch_1.pth').rename(checkpoint)
+    assert 'acc/top1' in str(call(test, '--synthetic', '2'))
+
+
+def test_the_config_with_halves_changes_classes_and_lists_only(tmp_path):
+    cfg = shown_config('base_novel.py', tmp_path)
+    base = Config.fromfile(ROOT / 'configs/mote/vitb_k400_1x1.py')
+    assert cfg.model.cls_head.classes == 'ucf101_base'
+    for split, file in (('train', 'base_shots16_seed1'), ('val', 'base_test'),
+                        ('test', 'base_test')):
+        ours, theirs = (one[f'{split}_dataloader'].dataset
+                        for one in (cfg, base))
+        assert ours.ann_file == f'data/ucf101/base_novel/{file}.txt'
+        assert ours.data_prefix.video == 'data/ucf101/videos'
+        assert ours.pipeline == theirs.pipeline
 
 
 def test_all_commands_are_run():
-    assert len(COMMANDS) == 2
+    assert [*map(len, (LISTS, PROTOCOLS, RUNS))] == [2, 2, 2]
+    assert len(COMMANDS) == 6
