@@ -48,3 +48,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _deterministic() -> None:
     """Every test starts from the same seed."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is logged as a warning from here on."""
+    from mmengine.logging import MMLogger
+    found: list[str] = []
+    monkeypatch.setattr(MMLogger, 'warning',
+                        lambda self, line, *_: found.append(line))
+    return found

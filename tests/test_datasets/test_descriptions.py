@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from mmengine.logging import MMLogger
 
 from mmvidadapt.datasets import class_descriptions, class_names
 from mmvidadapt.datasets.class_lists import plain_name
@@ -13,14 +12,6 @@ from mmvidadapt.datasets.class_lists import plain_name
 #: Lists of the videos by the data sets in the names of published files.
 VIDEOS = dict(hmdb='hmdb51', ucf_101='ucf101', ssv2='sthv2', k400='k400')
 NAMES = ['brush_hair', 'Cart Wheel', 'run']
-
-
-@pytest.fixture
-def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
-    monkeypatch.setattr(MMLogger, 'warning',
-                        lambda self, line, *_: found.append(line))
-    return found
 
 
 @pytest.fixture
@@ -168,6 +159,13 @@ def test_a_usual_number_of_sentences_shows_what_is_short(tmp_path, warnings):
         2, 3, 2]
     assert 'has not 2 sentences for 1 of 3 classes (cart wheel: 3)' in (
         warnings[0])
+
+
+def test_the_name_of_a_published_file_says_how_many_sentences(tmp_path,
+                                                              warnings):
+    path = written(tmp_path, by_number(51), '4_s_description_hmdb.json')
+    class_descriptions(path, 'hmdb51_msta')
+    assert 'has not 4 sentences for 51 of 51 classes' in warnings[0]
 
 
 def test_utf8_with_a_mark_is_read(tmp_path):

@@ -11,7 +11,6 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.logging import MMLogger
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -26,28 +25,6 @@ from mmvidadapt.models.text import (
 from tests.tiny_text import NAMES, TEXT, reference, text
 
 TEMPLATES = ['a video of {}.', 'a person {} in front of a camera.', '{}']
-
-
-@pytest.fixture
-def cold(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Batch sizes that the text tower was called with."""
-    calls: list[int] = []
-    forward = CLIPTextEncoder.forward
-
-    def counted(self, tokens, stacks=()):
-        calls.append(len(tokens))
-        return forward(self, tokens, stacks)
-
-    monkeypatch.setattr(CLIPTextEncoder, 'forward', counted)
-    return calls
-
-
-@pytest.fixture
-def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
-    monkeypatch.setattr(MMLogger, 'warning',
-                        lambda self, line, *_: found.append(line))
-    return found
 
 
 def only_file(folder: Path) -> Path:
