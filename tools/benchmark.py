@@ -7,6 +7,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from unittest import mock
 
 import torch
 from mmaction.registry import MODELS
@@ -34,11 +36,18 @@ from mmvidadapt.apis.memory import (
     saved_bytes,
 )
 from mmvidadapt.files import whole_file
+from mmvidadapt.models.clip import CLIPTextEncoder
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
 
+#: What seconds are: of the world, or of the processor for this process alone.
+CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
+#: Modes that do not run a model on clips.
+OTHER_MODES = ('memory', 'text')
+#: Seconds that class features may take from the cache.
+WARM_SECONDS = 1.0
 #: Steps after which memory that still grows is taken as it is.
 MAX_STEPS = 6
 
@@ -54,7 +63,9 @@ def parse_args() -> argparse.Namespace:
         '  tds_clip  full fine-tuning of the same ViT, Side4Video, TDS-CLIP, '
         'with the\n'
         '            lean backward, and with CLIP in bfloat16 where that is '
-        'fast',
+        'fast\n'
+        '  mote      MoTE and the same model with a plain temporal '
+        'transformer',
         'python tools/benchmark.py --suite tds_clip --batch 2 '
         '--out benchmark')
     parser.add_argument(
@@ -66,17 +77,20 @@ def parse_args() -> argparse.Namespace:
                         help='size of the models of a suite; default: vitb')
     parser.add_argument(
         '--frames', type=int,
-        help="frames of a clip; default: the config's, 8 for tds_clip")
+        help="frames of a clip; default: the config's, 8 for tds_clip and "
+        'mote')
     parser.add_argument('--batch', type=int, default=1, help='clips')
     parser.add_argument(
-        '--modes', nargs='+', choices=['forward', 'train', 'memory'],
+        '--modes', nargs='+', choices=['forward', 'train', *OTHER_MODES],
         help='memory: peak of training, weights and optimiser included, in a '
-        'new process for each model. Default: forward train; train memory '
-        'for tds_clip')
+        'new process for each model. text: encode the classes of a TextHead '
+        'by a text tower of random weights, then read them from the cache. '
+        'Default: forward train; train memory for tds_clip; forward train '
+        'text for mote')
     parser.add_argument(
         '--dtypes', nargs='+', choices=sorted(DTYPES),
         help='bf16: autocast of the whole model, with float32 weights. '
-        'Default: both; fp32 for tds_clip')
+        'Default: both; fp32 for tds_clip and mote')
     parser.add_argument('--device', help='default: cuda if there is one')
     parser.add_argument('--repeats', type=int, default=9,
                         help='measurements of each model; the median counts')
@@ -84,6 +98,10 @@ def parse_args() -> argparse.Namespace:
                         help='runs of each model before the first measurement')
     parser.add_argument('--threads', type=int,
                         help="CPU threads; default: torch's choice")
+    parser.add_argument(
+        '--clock', choices=sorted(CLOCKS), default='wall',
+        help='cpu: count the time that this process has the processor, which '
+        'other load disturbs less; default: wall')
     parser.add_argument(
         '--explain', action='store_true',
         help='with the mode memory: say what is live at the peak')
@@ -103,9 +121,9 @@ class Entry:
         name (str): Short name.
         config (str | dict): Path of a config, or the config of a recognizer.
         changes (dict[str, object]): Settings of the config by dotted key.
-        targets (dict[str, float]): Highest ratio to the baseline, of
-            ``'time'`` or ``'peak'``, that the project aims at for training
-            in fp32.
+        targets (dict[str, float]): Highest ratio to the baseline that the
+            project aims at in fp32: of ``'time'`` or ``'peak'`` for
+            training, of ``'forward'`` for the time of the forward pass.
         needs_bf16 (bool): Whether it gains by bfloat16 units alone.
     """
 
@@ -225,7 +243,32 @@ def tds_clip_entries(arch: str) -> List[Entry]:
               dict(time=0.36) if b16 else {}, needs_bf16=True)]
 
 
+def mote_entries(arch: str) -> List[Entry]:
+    """MoTE beside the same model with a plain temporal transformer.
+
+    Nothing is recomputed in backward, which would hide the difference; class
+    features are random, of one template.
+
+    Args:
+        arch (str): ``'vitb'`` or ``'vitl'``.
+
+    Returns:
+        list[Entry]: The plain transformer first.
+    """
+    config = str(ROOT / 'configs' / 'mote' / f'{arch}_k400.py')
+    same = {'model.backbone.encoder.with_cp': False,
+            'model.cls_head.templates': 'video',
+            'model.cls_head.text.weights': None}
+    return [
+        Entry('plain transformer', config,
+              {**same, 'model.neck.num_experts': 0}),
+        Entry('mote', config, same,
+              dict(time=1.04, forward=1.02) if arch == 'vitb' else {})]
+
+
 SUITES = dict(
+    mote=Suite(mote_entries, frames=8, modes=('forward', 'train', 'text'),
+               dtypes=('fp32', )),
     inti=Suite(inti_entries),
     tds_clip=Suite(tds_clip_entries, frames=8, modes=('train', 'memory'),
                    dtypes=('fp32', )))
@@ -461,7 +504,7 @@ def serve(entry: Entry, args: argparse.Namespace,
             mode, dtype = line.split()
             wanted = line
             step = make_step(case, mode, DTYPES[dtype], args.batch, device)
-        reply(timed=timed(step, device))
+        reply(timed=timed(step, device, CLOCKS[args.clock]))
 
 
 def build_cases(entries: Sequence[Entry],
@@ -591,22 +634,25 @@ def make_step(case: Case, mode: str, dtype: torch.dtype, batch: int,
     return forward
 
 
-def timed(step: Callable[[], object],
-          device: torch.device) -> Tuple[float, Optional[int]]:
+def timed(step: Callable[[], object], device: torch.device,
+          clock: Callable[[], float] = time.perf_counter
+          ) -> Tuple[float, Optional[int]]:
     """Run a step once.
 
     Args:
         step (Callable[[], object]): The step.
         device (torch.device): Where it runs.
+        clock (Callable[[], float]): Value of :data:`CLOCKS`; a GPU has its
+            own.
 
     Returns:
         tuple[float, int | None]: Seconds, and on a GPU the bytes that it
         took at its peak above what was allocated before.
     """
     if device.type != 'cuda':
-        start = time.perf_counter()
+        start = clock()
         step()
-        return time.perf_counter() - start, None
+        return clock() - start, None
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -818,7 +864,8 @@ class Row:
 
 
 def measure(cases: Sequence[Case], mode: str, dtype: str, batch: int,
-            device: torch.device, repeats: int, warmup: int) -> List[Row]:
+            device: torch.device, repeats: int, warmup: int,
+            clock: str = 'wall') -> List[Row]:
     """Measure every model in turns, so that drift hits all alike.
 
     Args:
@@ -829,13 +876,15 @@ def measure(cases: Sequence[Case], mode: str, dtype: str, batch: int,
         device (torch.device): Where to run.
         repeats (int): Measurements of each model.
         warmup (int): Runs before the first measurement.
+        clock (str): Key of :data:`CLOCKS`.
 
     Returns:
         list[Row]: One row a model.
     """
     steps = [partial(case.worker.timed, mode, dtype) if case.worker else
              partial(timed, make_step(case, mode, DTYPES[dtype], batch,
-                                      device), device) for case in cases]
+                                      device), device, CLOCKS[clock])
+             for case in cases]
     what = f'{mode}, {dtype}, batch {batch} on {device}'
     for case, step in zip(cases, steps, strict=True):
         for number in range(1, warmup + 1):
@@ -861,8 +910,8 @@ def measure(cases: Sequence[Case], mode: str, dtype: str, batch: int,
             mode, dtype, case.name, case.macs / 1e9, median, (high - low) / 2,
             median / base, case.macs / cases[0].macs,
             peaks[i] / 2**20 if i in peaks else None,
-            case.targets.get('time')
-            if (mode, dtype) == ('train', 'fp32') else None))
+            case.targets.get('time' if mode == 'train' else mode)
+            if dtype == 'fp32' else None))
     return rows
 
 
@@ -888,11 +937,99 @@ def format_rows(rows: Sequence[Row]) -> str:
     return '\n'.join(lines)
 
 
-def environment(device: torch.device) -> dict:
+@dataclass
+class TextRow:
+    """Time until the features of the classes are there.
+
+    Args:
+        name (str): Model.
+        classes (int): Number of classes.
+        templates (int): Number of templates.
+        seconds (float): With nothing in the cache: the tower is built, read
+            and run.
+        warm_seconds (float): From the cache, with a tower that would raise.
+        target (float): Highest ``warm_seconds`` aimed at.
+    """
+
+    name: str
+    classes: int
+    templates: int
+    seconds: float
+    warm_seconds: float
+    target: float = WARM_SECONDS
+
+
+def measure_text(entries: Sequence[Entry], device: torch.device,
+                 clock: str) -> TextRow:
+    """Encode the classes of a config, and read them from the cache.
+
+    The tower has random weights, written to a file for the time being, so
+    that nothing is downloaded; the time does not depend on values.
+
+    Args:
+        entries (Sequence[Entry]): The models; the first with a ``TextHead``
+            is taken, as its config states it.
+        device (torch.device): Where the tower runs.
+        clock (str): Key of :data:`CLOCKS`.
+
+    Returns:
+        TextRow: The measurement.
+
+    Raises:
+        ValueError: If no model has a ``TextHead``.
+    """
+    for entry in entries:
+        cfg = read_entry(Entry(entry.name, entry.config), None)
+        if cfg.model.cls_head.type == 'TextHead':
+            break
+    else:
+        raise ValueError('--modes text encodes the classes of a TextHead, and '
+                         'no config has one: leave text out')
+    config = cfg.model.cls_head
+
+    def start() -> nn.Module:
+        head = MODELS.build(config).to(device)
+        head.init_weights()
+        return head
+
+    with tempfile.TemporaryDirectory() as folder:
+        arch, act = config.text.arch, config.text.act
+        weights = Path(folder, 'tower.pt')
+        torch.save(CLIPTextEncoder(arch, act).state_dict(), weights)
+        config.text = dict(arch=arch, act=act, weights=str(weights),
+                           cache_dir=folder)
+        head = MODELS.build(config)
+        classes, templates = len(head.class_names), len(head.templates)
+        print(f'text: {classes} classes x {templates} templates on {device}',
+              flush=True)
+        seconds, _ = timed(start, device, CLOCKS[clock])
+        tower = RuntimeError('the cache was there and the tower was built')
+        with mock.patch.object(CLIPTextEncoder, '__init__',
+                               side_effect=tower):
+            warm, _ = timed(start, device, CLOCKS[clock])
+    return TextRow(entry.name, classes, templates, seconds, warm)
+
+
+def format_text(row: TextRow) -> str:
+    """A line on the classes.
+
+    Args:
+        row (TextRow): The measurement.
+
+    Returns:
+        str: The line.
+    """
+    return (f'{row.classes} classes x {row.templates} templates: '
+            f'{row.seconds:.1f} s, from the cache {row.warm_seconds:.3f} s'
+            + format_target(row.warm_seconds, row.target))
+
+
+def environment(device: torch.device, clock: str = 'wall') -> dict:
     """What a figure depends on.
 
     Args:
         device (torch.device): Where was measured.
+        clock (str): Key of :data:`CLOCKS`.
 
     Returns:
         dict: Device, threads, versions and date.
@@ -902,8 +1039,8 @@ def environment(device: torch.device) -> dict:
     return dict(
         device=name, threads=torch.get_num_threads(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
-        torch=torch.__version__, python=platform.python_version(),
-        date=date.today().isoformat())
+        clock=clock, torch=torch.__version__,
+        python=platform.python_version(), date=date.today().isoformat())
 
 
 def draw(rows: Sequence[Row], memory: Sequence[MemoryRow], path: Path,
@@ -985,6 +1122,9 @@ def main(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     device = torch.device(
         args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    if args.clock == 'cpu' and device.type != 'cpu':
+        raise ValueError(f'--clock cpu does not see what {device} does: leave '
+                         'it out, or add --device cpu')
     torch.manual_seed(0)
     if args.peak_of is not None:
         entry = Entry(**json.loads(args.peak_of))
@@ -994,20 +1134,24 @@ def main(args: argparse.Namespace) -> None:
         serve(Entry(**json.loads(args.serve)), args, device)
         return
     entries = leave_out(entries, device)
-    where = environment(device)
+    where = environment(device, args.clock)
     # First, while this process holds no model.
     memory: List[MemoryRow] = []
     for dtype in args.dtypes if 'memory' in args.modes else ():
         measured = measure_memory(entries, dtype, args)
         print(format_memory(measured), '\n')
         memory += measured
-    modes = [mode for mode in args.modes if mode != 'memory']
+    text = None
+    if 'text' in args.modes:
+        text = measure_text(entries, device, args.clock)
+        print(format_text(text), '\n')
+    modes = [mode for mode in args.modes if mode not in OTHER_MODES]
     cases = build_cases(entries, args.frames) if modes else []
     rows: List[Row] = []
     for mode in modes:
         for dtype in args.dtypes:
             found = measure(cases, mode, dtype, args.batch, device,
-                            args.repeats, args.warmup)
+                            args.repeats, args.warmup, args.clock)
             print(format_rows(found), '\n')
             rows += found
     for case in cases:
@@ -1020,11 +1164,15 @@ def main(args: argparse.Namespace) -> None:
         partial.write_text(json.dumps(
             dict(environment=where, batch=args.batch, frames=frames,
                  rows=[asdict(row) for row in rows],
-                 memory=[asdict(row) for row in memory]), indent=2) + '\n')
+                 memory=[asdict(row) for row in memory],
+                 text=text and asdict(text)), indent=2) + '\n')
     title = (f'{where["device"]}, torch {where["torch"]}, {args.batch} x '
              f'{frames} frames, {where["date"]}')
-    draw(rows, memory, out.with_suffix('.png'), title)
-    print(f'wrote {out.with_suffix(".json")} and {out.with_suffix(".png")}')
+    written = [out.with_suffix('.json')]
+    if rows or memory:
+        written.append(out.with_suffix('.png'))
+        draw(rows, memory, written[-1], title)
+    print('wrote ' + ' and '.join(map(str, written)))
 
 
 if __name__ == '__main__':

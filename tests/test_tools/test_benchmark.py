@@ -6,6 +6,7 @@ import json
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
+from mmvidadapt.models.text import encode
 from tests.conftest import ROOT
 from tests.tiny import write_tiny_config
 
@@ -70,10 +72,11 @@ def test_it_measures_reports_writes_and_draws(
 
     content = json.loads(out.with_suffix('.json').read_text())
     assert content['batch'] == 1 and content['frames'] == 8
-    assert content['memory'] == []
+    assert content['memory'] == [] and content['text'] is None
     where = content['environment']
     assert where['torch'] == torch.__version__
     assert where['threads'] == torch.get_num_threads()
+    assert where['clock'] == 'wall'
     assert 'CPU' in where['device'] and where['date'] and where['python']
     rows = content['rows']
     assert [(r['mode'], r['dtype'], r['name']) for r in rows] == [
@@ -132,6 +135,12 @@ def test_a_suite_fills_in_what_was_not_asked_for(tool, options) -> None:
     assert args.frames == 8
     assert [*args.modes] == ['train', 'memory'] and [*args.dtypes] == ['fp32']
 
+    args = options('--suite', 'mote')
+    assert [entry.name for entry in tool.choose(args)] == [
+        'plain transformer', 'mote']
+    assert args.frames == 8 and [*args.dtypes] == ['fp32']
+    assert [*args.modes] == ['forward', 'train', 'text']
+
     args = options('--suite', 'tds_clip', '--frames', '16', '--modes',
                    'forward', '--dtypes', 'bf16')
     tool.choose(args)
@@ -161,16 +170,42 @@ def test_tds_clip_is_compared_with_training_all_of_the_same_vit(
         'tds_clip bf16': ('paper', None, 'bfloat16')}
 
 
+@pytest.mark.parametrize('arch, layers', [('vitb', 4), ('vitl', 6)])
+def test_mote_is_compared_with_itself_without_experts(
+        tool, options, arch, layers) -> None:
+    plain, mote = (tool.read_entry(entry, 8).model for entry in tool.choose(
+        options('--suite', 'mote', '--arch', arch)))
+    assert (plain.neck.num_experts, mote.neck.num_experts) == (0, 4)
+    plain.neck.num_experts = 4
+    assert plain == mote and mote.neck.num_layers == layers
+    assert not mote.backbone.encoder.with_cp
+    assert mote.cls_head.classes == 'k400'
+
+
 def test_targets_are_those_of_vit_b_at_the_frames_of_the_suite(
         tool, options) -> None:
     def targets(*args: str) -> dict:
-        entries = tool.choose(options('--suite', 'tds_clip', *args))
+        entries = tool.choose(options('--suite', *args))
         return {e.name: e.targets for e in entries if e.targets}
 
-    assert targets() == {
+    assert targets('tds_clip') == {
         'tds_clip': dict(time=0.54), 'tds_clip lean': dict(peak=0.40),
         'tds_clip bf16': dict(time=0.36)}
-    assert targets('--frames', '16') == targets('--arch', 'vitl') == {}
+    assert targets('mote') == {'mote': dict(time=1.04, forward=1.02)}
+    for suite in ('tds_clip', 'mote'):
+        assert targets(suite, '--frames', '16') == {}
+        assert targets(suite, '--arch', 'vitl') == {}
+
+
+@pytest.mark.parametrize('mode, dtype, target', [
+    ('train', 'fp32', 1.04), ('forward', 'fp32', 1.02),
+    ('train', 'bf16', None), ('forward', 'bf16', None)])
+def test_a_target_belongs_to_its_mode_in_full_precision(
+        tool, monkeypatch, mode, dtype, target) -> None:
+    monkeypatch.setattr(tool, 'make_step', lambda *_: lambda: None)
+    case = tool.Case('mote', None, 1, 8, (), dict(time=1.04, forward=1.02))
+    row, = tool.measure([case], mode, dtype, 1, torch.device('cpu'), 2, 0)
+    assert row.target == target
 
 
 def test_a_suite_and_configs_are_one_too_many(tool, options) -> None:
@@ -202,6 +237,78 @@ def test_the_cost_of_bf16_is_that_of_its_products(tool, monkeypatch) -> None:
 
     monkeypatch.setattr(tool, 'timed', timed)
     assert tool.bf16_cost(torch.device('cpu')) == 2.5
+
+
+# -- classes and clocks ----------------------------------------------------
+
+
+@pytest.fixture
+def mote_config(tmp_path: Path) -> str:
+    folder = tmp_path / 'mote'
+    folder.mkdir()
+    return write_tiny_config('mote/vitb_k400.py', folder,
+                             model__cls_head__templates=['a {}.', 'the {}.'])
+
+
+def test_classes_are_encoded_once_and_then_read(
+        mote_config, configs, tmp_path, capsys) -> None:
+    out = tmp_path / 'result'
+    assert run(configs[0], mote_config, '--modes', 'text', '--device', 'cpu',
+               '--out', str(out)) == 0
+    content = json.loads(out.with_suffix('.json').read_text())
+    text = content['text']
+    assert (text['name'], text['classes'], text['templates']) == (
+        'vitb_k400', 400, 2)
+    assert 0 < text['warm_seconds'] < 1 == text['target']
+    assert text['seconds'] > 2 * text['warm_seconds']
+    said = capsys.readouterr().out
+    assert (f"400 classes x 2 templates: {text['seconds']:.1f} s, from the "
+            f"cache {text['warm_seconds']:.3f} s  (target 1.00: met)") in said
+    assert content['rows'] == []
+    assert not out.with_suffix('.png').exists()  # nothing to draw
+
+
+def test_a_warm_start_that_encodes_is_an_error(
+        tool, mote_config, monkeypatch) -> None:
+    monkeypatch.setattr(encode, 'cached', lambda folder, key, compute:
+                        compute())
+    with pytest.raises(RuntimeError, match='cache was there and the tower '
+                       'was built'):
+        tool.measure_text([tool.Entry('tiny', mote_config)],
+                          torch.device('cpu'), 'wall')
+
+
+def test_classes_need_a_text_head(configs, tmp_path, capsys) -> None:
+    assert run(*configs, '--modes', 'text', '--out',
+               str(tmp_path / 'result')) == 1
+    assert capsys.readouterr().err == (
+        'error: --modes text encodes the classes of a TextHead, and no config '
+        'has one: leave text out\n')
+
+
+def test_the_clock_of_the_processor_stands_still_in_sleep(
+        tool, configs, tmp_path) -> None:
+    def sleep() -> None:
+        time.sleep(0.05)
+
+    cpu = torch.device('cpu')
+    assert tool.timed(sleep, cpu)[0] >= 0.05
+    assert tool.timed(sleep, cpu, tool.CLOCKS['cpu'])[0] < 0.04
+    out = tmp_path / 'result'
+    assert run(*configs[:1], '--modes', 'forward', '--dtypes', 'fp32',
+               '--clock', 'cpu', '--device', 'cpu', '--repeats', '2',
+               '--out', str(out)) == 0
+    content = json.loads(out.with_suffix('.json').read_text())
+    assert content['environment']['clock'] == 'cpu'
+
+
+def test_the_clock_of_the_processor_is_not_that_of_a_gpu(
+        configs, tmp_path, capsys) -> None:
+    assert run(*configs, '--clock', 'cpu', '--device', 'cuda', '--out',
+               str(tmp_path / 'result')) == 1
+    assert capsys.readouterr().err == (
+        'error: --clock cpu does not see what cuda does: leave it out, or '
+        'add --device cpu\n')
 
 
 # -- memory ----------------------------------------------------------------
