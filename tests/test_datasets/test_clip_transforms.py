@@ -57,6 +57,20 @@ def test_all_frames_of_a_clip_get_the_same_change(cls):
         assert not np.array_equal(imgs[0], frame())
 
 
+def test_colours_are_drawn_for_each_frame_if_asked_for():
+    np.random.seed(0)
+    imgs = ClipColorJitter(prob=1.0, per_frame=True)(sample())['imgs']
+    # Of equal frames; the coin is still thrown once for all of them.
+    assert len({img.tobytes() for img in imgs}) == len(imgs)
+    np.random.seed(1)
+    transform = ClipColorJitter(prob=0.5, per_frame=True)
+    for _ in range(20):
+        clip = sample()
+        old = clip['imgs']
+        kept = [new is one for new, one in zip(transform(clip)['imgs'], old)]
+        assert all(kept) or not any(kept)
+
+
 @pytest.mark.parametrize('cls', [ClipColorJitter, ClipRandAugment])
 def test_two_clips_get_different_changes(cls):
     np.random.seed(0)

@@ -1,4 +1,4 @@
-"""Colour changes that are drawn once and hold for every frame of a clip.
+"""Colour changes of a clip, whose coin is thrown once for all its frames.
 
 MMAction2's ``ColorJitter`` and MMCV's ``adjust_hue`` add a shift to unsigned
 bytes, which NumPy 2 refuses. These transforms calculate in OpenCV, which
@@ -131,9 +131,9 @@ def _span(name: str, value: float | tuple[float, float], centre: float,
 class ClipColorJitter(BaseTransform):
     """Change brightness, contrast, saturation and hue of a clip.
 
-    Factors, order and the coin are drawn once for all frames. The operations
-    are those of PIL and torchvision. The defaults are ViFi-CLIP's recipe,
-    which InTI and MSTA train by.
+    The coin is thrown once for all frames; so are factors and order drawn,
+    unless ``per_frame``. The operations are those of PIL and torchvision. The
+    defaults are ViFi-CLIP's recipe, which InTI and MSTA train by.
 
     Required keys: imgs. Modified keys: imgs.
 
@@ -145,6 +145,8 @@ class ClipColorJitter(BaseTransform):
         hue (float | tuple[float, float]): A shift from ``-h`` to ``h`` in
             turns of the colour circle, or a range. Defaults to 0.1.
         prob (float): How often a clip is changed at all. Defaults to 0.8.
+        per_frame (bool): Draw factors and order anew for each frame, as
+            ViFi-CLIP's program does. Defaults to False.
 
     Raises:
         ValueError: If a range or ``prob`` makes no sense.
@@ -155,7 +157,8 @@ class ClipColorJitter(BaseTransform):
                  contrast: float | tuple[float, float] = 0.4,
                  saturation: float | tuple[float, float] = 0.2,
                  hue: float | tuple[float, float] = 0.1,
-                 prob: float = 0.8) -> None:
+                 prob: float = 0.8,
+                 per_frame: bool = False) -> None:
         _check_prob(prob)
         top = float('inf')
         self.brightness = _span('brightness', brightness, 1.0, 0.0, top)
@@ -165,6 +168,7 @@ class ClipColorJitter(BaseTransform):
             hue = (-hue, hue)
         self.hue = _span('hue', hue, 0.0, -0.5, 0.5)
         self.prob = prob
+        self.per_frame = per_frame
 
     def transform(self, results: dict) -> dict:
         """Change the colours of ``results['imgs']``.
@@ -177,24 +181,29 @@ class ClipColorJitter(BaseTransform):
         """
         if np.random.rand() >= self.prob:
             return results
-        steps = [(adjust_brightness, np.random.uniform(*self.brightness)),
-                 (adjust_contrast, np.random.uniform(*self.contrast)),
-                 (adjust_saturation, np.random.uniform(*self.saturation)),
-                 (adjust_hue, np.random.uniform(*self.hue))]
-        steps = [steps[place] for place in np.random.permutation(4)]
+        drawn = None if self.per_frame else self._draw()
 
         def jitter(frame: np.ndarray) -> np.ndarray:
-            for adjust, amount in steps:
+            for adjust, amount in drawn or self._draw():
                 frame = adjust(frame, amount)
             return frame
 
         results['imgs'] = map_frames(jitter, results['imgs'])
         return results
 
+    def _draw(self) -> list[tuple[Callable, float]]:
+        """Functions of a frame in their order, each with its factor."""
+        steps = [(adjust_brightness, np.random.uniform(*self.brightness)),
+                 (adjust_contrast, np.random.uniform(*self.contrast)),
+                 (adjust_saturation, np.random.uniform(*self.saturation)),
+                 (adjust_hue, np.random.uniform(*self.hue))]
+        return [steps[place] for place in np.random.permutation(4)]
+
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(brightness={self.brightness}, '
                 f'contrast={self.contrast}, saturation={self.saturation}, '
-                f'hue={self.hue}, prob={self.prob})')
+                f'hue={self.hue}, prob={self.prob}, '
+                f'per_frame={self.per_frame})')
 
 
 @TRANSFORMS.register_module()
