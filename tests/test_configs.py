@@ -1,6 +1,7 @@
 """Every config builds, runs forward and backward, and is complete."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmvidadapt.datasets.class_lists import class_names
 from mmvidadapt.models.backbones.side_clip_vit import PRESETS
 from tests.conftest import ROOT
-from tests.tiny import SIZE, files, shrink_model, splits
+from tests.tiny import SIZE, describe_classes, files, shrink_model, splits
 
 CONFIGS = sorted(
     path.relative_to(ROOT / 'configs')
@@ -26,7 +27,7 @@ PUBLISHED = [path for path in CONFIGS if path.parts[0] != 'quickstart']
 GPUS = dict(mote=3)
 
 
-def load(path: str) -> Config:
+def load(path: str | Path) -> Config:
     init_default_scope('mmaction')
     return Config.fromfile(ROOT / 'configs' / path)
 
@@ -64,9 +65,11 @@ def sampled(pipeline: list) -> dict:
 
 
 @pytest.mark.parametrize('path', PUBLISHED, ids=str)
-def test_model_runs_forward_and_backward(path: str) -> None:
+def test_model_runs_forward_and_backward(path: Path,
+                                         tmp_path: Path) -> None:
     cfg = load(path)
     shrink_model(cfg)
+    describe_classes(cfg, tmp_path)
     model = MODELS.build(cfg.model)
     num_frames = cfg.model.backbone.num_frames * window(cfg)
     frames = torch.randint(
@@ -92,7 +95,7 @@ def test_model_runs_forward_and_backward(path: str) -> None:
 
 
 @pytest.mark.parametrize('path', PUBLISHED, ids=str)
-def test_config_is_complete(path: str) -> None:
+def test_config_is_complete(path: Path) -> None:
     cfg = load(path)
     assert cfg.custom_imports.imports == ['mmvidadapt']
     assert splits(cfg) == (

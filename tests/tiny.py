@@ -1,9 +1,11 @@
 """Any config of ours at a size that a test can afford."""
 
+import json
 from pathlib import Path
 
 from mmengine.config import Config
 
+from mmvidadapt.datasets.class_lists import class_names
 from tests.conftest import ROOT
 
 #: Side of a frame of a tiny model, in pixels.
@@ -44,7 +46,8 @@ def shrink_model(cfg: Config, width: int = 48) -> None:
         cfg (Config): A config whose backbone is a ``CLIPViT``, or a
             ``SideCLIPViT``, which keeps a quarter of its side channels. A
             ``TextHead`` gets a tiny text tower of random weights, which is
-            not cached, and one template.
+            not cached, and one template. So does a recognizer that has a
+            text tower, and its adapter a sixteenth of its channels.
         width (int): Token channels of the encoder.
     """
     backbone = cfg.model.backbone
@@ -52,7 +55,7 @@ def shrink_model(cfg: Config, width: int = 48) -> None:
     encoder['arch'] = dict(
         embed_dims=width, num_heads=2, patch_size=16, image_size=SIZE,
         output_dims=JOINT,
-        num_layers=24 if encoder['arch'] == 'ViT-L-14' else 12)
+        num_layers=24 if encoder['arch'].endswith('-L-14') else 12)
     encoder['weights'] = None
     if 'side_dims' in backbone:
         backbone.side_dims //= 4
@@ -64,10 +67,34 @@ def shrink_model(cfg: Config, width: int = 48) -> None:
     if 'neck' in cfg.model:
         cfg.model.neck.embed_dims = width
     if head.type == 'TextHead':
-        head.text.arch = dict(embed_dims=16, num_layers=1, num_heads=2,
-                              output_dims=JOINT)
-        head.text.weights = None
         head.templates = 'video'
+        inside = head.text == 'recognizer'
+        text = cfg.model.text_encoder if inside else head.text
+        text.arch = dict(embed_dims=16, num_layers=12 if inside else 1,
+                         num_heads=2, output_dims=JOINT)
+        text.weights = None
+    if cfg.model.get('adapter'):
+        cfg.model.adapter.bottleneck_dims //= 16
+
+
+def describe_classes(cfg: Config, folder: Path) -> None:
+    """Give a config descriptions of its classes by name, in place.
+
+    Args:
+        cfg (Config): A config; nothing happens if it has no ``consistency``.
+        folder (Path): Where to write them.
+    """
+    consistency = cfg.model.get('consistency')
+    if not consistency:
+        return
+    names = class_names(cfg.model.cls_head.classes)
+    for kind in ('spatial', 'temporal'):
+        if consistency.get(kind):
+            path = folder / f'{kind}.json'
+            path.write_text(json.dumps({
+                name: [f'A {kind} view of {name}.', f'{kind} {place}.']
+                for place, name in enumerate(names)}))
+            consistency[kind] = str(path)
 
 
 def shrink_pipelines(cfg: Config, size: int = SIZE) -> None:
@@ -112,6 +139,7 @@ def write_tiny_config(name: str, folder: Path, **changes: object) -> str:
     """
     cfg = Config.fromfile(ROOT / 'configs' / name)
     shrink_model(cfg)
+    describe_classes(cfg, folder)
     shrink_pipelines(cfg)
     for split in splits(cfg):
         loader = cfg[f'{split}_dataloader']

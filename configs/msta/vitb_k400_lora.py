@@ -1,0 +1,5 @@
+# ViCLIP-B/16 with LoRA in both towers in place of MSTA, Kinetics-400 (Table 5:
+# top-1 80.3, top-5 95.4).
+_base_ = ['vitb_k400.py', '../_base_/models/msta_baselines.py']
+
+model = _base_.lora
