@@ -1,7 +1,7 @@
 """What the quickstart measures, and what must come out."""
 
 from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -142,7 +142,7 @@ class Cost(NamedTuple):
     seconds: float
 
 
-def cost_cells(cost: Optional[Cost]) -> Tuple[str, str]:
+def cost_cells(cost: Cost | None) -> Tuple[str, str]:
     """Cells of a table.
 
     Args:
@@ -175,11 +175,11 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def comparison(
-        rows: Sequence[Tuple[str, Accuracy, Optional[Cost]]]) -> str:
+        rows: Sequence[Tuple[str, Accuracy, Cost | None]]) -> str:
     """The table in which the quickstart ends.
 
     Args:
-        rows (Sequence[Tuple[str, Accuracy, Optional[Cost]]]): Name, accuracy
+        rows (Sequence[Tuple[str, Accuracy, Cost | None]]): Name, accuracy
             and cost of each model.
 
     Returns:

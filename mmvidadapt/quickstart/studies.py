@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -126,11 +126,11 @@ class Study(ABC):
         """
 
     @abstractmethod
-    def table(self, rows: Sequence[Tuple[str, Any, Optional[Cost]]]) -> str:
+    def table(self, rows: Sequence[Tuple[str, Any, Cost | None]]) -> str:
         """The table in which the quickstart ends.
 
         Args:
-            rows (Sequence[Tuple[str, Any, Optional[Cost]]]): Name, what was
+            rows (Sequence[Tuple[str, Any, Cost | None]]): Name, what was
                 found and cost.
 
         Returns:
@@ -178,11 +178,11 @@ class OrderStudy(Study):
             synthetic.reverse_labels(), [c.text for c in self.classes])
 
     def missed(self, name: str, found: Accuracy,
-               targets: Optional[Targets]) -> List[str]:
+               targets: Targets | None) -> List[str]:
         """See :func:`~.results.missed_targets`."""
         return missed_targets(name, found, targets or Targets())
 
-    def table(self, rows: Sequence[Tuple[str, Accuracy, Optional[Cost]]]
+    def table(self, rows: Sequence[Tuple[str, Accuracy, Cost | None]]
               ) -> str:
         """See :func:`~.results.comparison`."""
         return comparison(rows)
@@ -245,11 +245,11 @@ class TransferStudy(Study):
             for name in ('seen', 'unseen')))
 
     def missed(self, name: str, found: Transfer,
-               targets: Optional[TransferTargets]) -> List[str]:
+               targets: TransferTargets | None) -> List[str]:
         """See :func:`~.transfer.missed_transfer`."""
         return missed_transfer(name, found, targets or TransferTargets())
 
-    def table(self, rows: Sequence[Tuple[str, Transfer, Optional[Cost]]]
+    def table(self, rows: Sequence[Tuple[str, Transfer, Cost | None]]
               ) -> str:
         """See :func:`~.transfer.transfer_table`."""
         return transfer_table(rows)

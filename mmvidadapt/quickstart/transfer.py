@@ -1,7 +1,7 @@
 """What the quickstart measures on seen and on unseen classes."""
 
 from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -112,11 +112,11 @@ def missed_transfer(name: str, found: Transfer,
 
 
 def transfer_table(
-        rows: Sequence[Tuple[str, Transfer, Optional[Cost]]]) -> str:
+        rows: Sequence[Tuple[str, Transfer, Cost | None]]) -> str:
     """The table in which the quickstart of such a method ends.
 
     Args:
-        rows (Sequence[Tuple[str, Transfer, Optional[Cost]]]): Name,
+        rows (Sequence[Tuple[str, Transfer, Cost | None]]): Name,
             accuracies and cost; no cost for what is not trained.
 
     Returns:
