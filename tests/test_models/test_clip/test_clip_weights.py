@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from open_clip import pretrained
 from safetensors.torch import save_file
@@ -21,16 +20,6 @@ from torch import nn
 from mmvidadapt.compat.checkpoints import CheckpointError
 from mmvidadapt.models.clip.weights import resize_positions
 from tests import tiny_clip as tiny
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the loader reports."""
-    lines: list[str] = []
-    monkeypatch.setattr(
-        MMLogger, 'info', lambda self, line, *_: lines.append(line)
-        if line.startswith('Loaded') else None)
-    return lines
 
 
 @pytest.fixture
