@@ -180,7 +180,12 @@ class VideoTextRecognizer(Recognizer3D):
         Returns:
             Tensor: ``(K, D)``, not normalised if there is one template; with
             gradient in train mode, kept for the next call in eval mode.
+            Empty on meta tensors, which hold no words.
         """
+        if self._tokens.is_meta:
+            head = self.cls_head
+            return torch.empty(len(head.class_names), head.in_channels,
+                               device='meta')
         if self.training:
             return self._encode()
         if self._kept is None:

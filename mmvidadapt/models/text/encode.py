@@ -158,7 +158,8 @@ def tokenize_truncating(texts: Sequence[str],
             f'tokenizer has {tokenizer.vocab_size}: set vocab_size='
             f'{tokenizer.vocab_size} in arch of text')
     context = arch.context_length
-    tokens = tokenizer(list(texts), context_length=context + 1)
+    with torch.device('cpu'):  # a model may be built on meta tensors
+        tokens = tokenizer(list(texts), context_length=context + 1)
     cut = tokens[:, context] != 0
     tokens = tokens[:, :context]
     tokens[cut, -1] = tokenizer.eot_token_id

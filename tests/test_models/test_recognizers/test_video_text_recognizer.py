@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.model import ExponentialMovingAverage
 
 import mmvidadapt.models  # noqa: F401
+from mmvidadapt.apis.complexity import count_complexity
 from mmvidadapt.models.text import tokenize
 from tests import tiny_clip as tiny
 
@@ -381,3 +382,17 @@ def test_a_head_that_waits_for_features_in_another_recognizer():
     model = MODELS.build(ConfigDict(config)).eval()
     with pytest.raises(ValueError, match='use it in a VideoTextRecognizer'):
         model(_clips(), _samples(), mode='predict')
+
+
+def test_a_model_of_meta_tensors_is_counted_without_its_texts():
+    with torch.device('meta'):
+        model = _build(adapter=dict(MSTA, bottleneck_dims=8))
+    cost = count_complexity(model, (1, 1, 3, 2, 32, 32))
+    built = _build(adapter=dict(MSTA, bottleneck_dims=8))
+    assert cost.total.params == sum(p.numel() for p in built.parameters())
+    assert cost.total.trained_params == sum(
+        p.numel() for p in built.adapter.parameters())
+    # The names are read once, not for each video.
+    assert cost.parts['text_encoder'].macs == 0
+    assert cost.parts['MSTAText'].macs == 0
+    assert cost.parts['MSTAVideo'].macs > 0
