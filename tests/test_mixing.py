@@ -5,7 +5,6 @@ neck sees, and what each part is called in the model.
 """
 
 import copy
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,7 +211,7 @@ def trained(model: nn.Module, mix: Mix, steps: int = 2) -> nn.Module:
     for _ in range(steps):
         losses = losses_of(model, mix)
         assert {*losses} == {*mix.losses}
-        assert all(math.isfinite(value) for value in losses.values())
+        assert all(value.isfinite() for value in losses.values())
         wrapper.update_params(sum(losses.values()))
     return model
 

@@ -130,5 +130,11 @@ def test_an_average_by_hand_has_the_classes_of_the_model() -> None:
             average.update_parameters(model)
         torch.testing.assert_close(
             average.module.finetune_features, model.finetune_features)
+        # It goes on to follow a buffer that it took over.
+        found = average.module.finetune_features.clone()
+        model.finetune_features.mul_(2)
+        average.update_parameters(model)
+        torch.testing.assert_close(average.module.finetune_features,
+                                   found * (1.5 if update_buffers else 2))
         average.module.finetune_features.zero_()
         assert model.finetune_features.any(), 'an average has its own memory'
