@@ -380,6 +380,7 @@ def score_rows(method: Method, work: Path, checkpoints: Dict[str, Path],
         dict[str, np.ndarray]: By name of the row, ``(N, K)`` in the order of
         the list.
     """
+    init_default_scope('mmaction')
     scores: Dict[str, np.ndarray] = {}
     batches: List[dict] = []
     for name, row in method.rows.items():
