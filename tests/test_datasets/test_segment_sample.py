@@ -1,6 +1,7 @@
 """Which frames a clip has, integer by integer as published."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from mmaction.registry import TRANSFORMS
 
 from mmvidadapt.datasets.transforms import (
+    EqualSegmentSample,
     KineticsSample,
     LocalWindow,
     SomethingSample,
@@ -148,3 +150,38 @@ def test_configs_build_them_and_they_show_their_arguments(cls):
         type=cls.__name__, clip_len=8, num_clips=2, test_mode=True))
     assert repr(built) == (f'{cls.__name__}(clip_len=8, num_clips=2, '
                            'test_mode=True, dense=False)')
+
+
+# Equal segments -------------------------------------------------------------
+
+
+@pytest.mark.parametrize('total', [3, 8, 9, 64, 100, 301])
+def test_the_middle_of_each_segment_is_that_of_clips_of_one_frame(total):
+    stock = TRANSFORMS.build(dict(
+        type='mmaction.SampleFrames', clip_len=1, num_clips=8,
+        test_mode=True))
+    found = sample(EqualSegmentSample(8, test_mode=True), total)
+    assert found.tolist() == sample(stock, total).tolist()
+
+
+@pytest.mark.parametrize('total', [9, 100, 301])
+@pytest.mark.parametrize('clips', [2, 3, 10])
+def test_clips_divide_each_segment_evenly(total, clips):
+    found = sample(EqualSegmentSample(8, clips, test_mode=True), total,
+                   start_index=0).reshape(clips, 8)
+    for clip, frames in enumerate(found):
+        for place, frame in enumerate(frames):
+            begin = Fraction(total, 8) * (
+                place + Fraction(clip + 1, clips + 1))
+            assert frame == int(begin)
+    # From the first segment to the last, and never after the end.
+    assert found.min() >= 0 and found.max() < total
+
+
+def test_drawn_clips_of_a_test_are_independent_and_in_their_segments():
+    np.random.seed(0)
+    found = sample(EqualSegmentSample(8, 10), 100, start_index=0)
+    found = found.reshape(10, 8)
+    assert len({tuple(clip) for clip in found.tolist()}) == 10
+    edges = np.arange(9) * 100 // 8
+    assert (found >= edges[:-1]).all() and (found < edges[1:]).all()

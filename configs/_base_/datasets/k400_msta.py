@@ -1,14 +1,14 @@
 # Kinetics-400 videos as MSTA trains and tests on them: one frame, drawn or
-# central, from each of 8 equal segments (SomethingSample is that rule, for any
-# video), test views 4 clips x 3 crops. Colours are drawn for each frame, as by
-# the program that MSTA descends from; the paper names RandomResizedCrop, that
-# program has MultiScaleCrop. Test clips are evenly shifted; with test_mode=
-# False in the test pipeline they are drawn, as in the authors' tests.
+# central, from each of 8 equal segments, test views 4 clips x 3 crops. Colours
+# are drawn for each frame, as by the program that MSTA descends from; the
+# paper names RandomResizedCrop, that program has MultiScaleCrop. Test clips
+# are evenly shifted; with test_mode=False in the test pipeline they are drawn,
+# as in the authors' tests.
 _base_ = ['k400_16f.py', 'msta_1x1.py']
 
 train_pipeline = [
     dict(type='DecordInit'),
-    dict(type='SomethingSample', clip_len=8),
+    dict(type='EqualSegmentSample', clip_len=8),
     dict(type='DecordDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(
@@ -27,7 +27,7 @@ train_pipeline = [
 val_pipeline = _base_.single_view
 test_pipeline = [  # 4 clips x 3 crops
     dict(type='DecordInit'),
-    dict(type='SomethingSample', clip_len=8, num_clips=4, test_mode=True),
+    dict(type='EqualSegmentSample', clip_len=8, num_clips=4, test_mode=True),
     dict(type='DecordDecode'),
     dict(type='Resize', scale=(-1, 224)),
     dict(type='ThreeCrop', crop_size=224),

@@ -3,7 +3,7 @@
 # pipeline.
 single_view = [
     dict(type='DecordInit'),
-    dict(type='SomethingSample', clip_len=8, test_mode=True),
+    dict(type='EqualSegmentSample', clip_len=8, test_mode=True),
     dict(type='DecordDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='CenterCrop', crop_size=224),

@@ -5,9 +5,13 @@ from .clip_rand_augment import ClipRandAugment
 from .label_aware_flip import LabelAwareFlip
 from .local_window import LocalWindow
 from .repeat_augment import RepeatAugment
-from .segment_sample import KineticsSample, SomethingSample
+from .segment_sample import (
+    EqualSegmentSample,
+    KineticsSample,
+    SomethingSample,
+)
 from .wide_three_crop import WideThreeCrop
 
 __all__ = ['ClipColorJitter', 'ClipGrayscale', 'ClipRandAugment',
-           'KineticsSample', 'LabelAwareFlip', 'LocalWindow',
-           'RepeatAugment', 'SomethingSample', 'WideThreeCrop']
+           'EqualSegmentSample', 'KineticsSample', 'LabelAwareFlip',
+           'LocalWindow', 'RepeatAugment', 'SomethingSample', 'WideThreeCrop']

@@ -1,4 +1,4 @@
-"""The exact frame numbers of TDS-CLIP, Side4Video and MoTE.
+"""The exact frame numbers of TDS-CLIP, Side4Video, MoTE and MSTA.
 
 TDS-CLIP (arXiv:2408.10688), no licence file: the rules are restated from its
 description. A clip has ``T`` frames of a video of ``n``; ``s`` is
@@ -10,7 +10,7 @@ import numpy as np
 from mmaction.datasets.transforms import UniformSample
 from mmaction.registry import TRANSFORMS
 
-__all__ = ['KineticsSample', 'SomethingSample']
+__all__ = ['EqualSegmentSample', 'KineticsSample', 'SomethingSample']
 
 # Frames that a dense clip spans.
 DENSE_RANGE = 128
@@ -119,6 +119,35 @@ class SomethingSample(SegmentSample):
             return np.sort(np.concatenate([np.arange(num_frames), repeats]))
         edges = np.arange(self.clip_len + 1) * num_frames // self.clip_len
         return np.random.randint(edges[:-1], edges[1:])
+
+
+@TRANSFORMS.register_module()
+class EqualSegmentSample(SomethingSample):
+    """Sample one frame from each of ``T`` equal segments of a video.
+
+    In training as :class:`SomethingSample`. In testing clip ``k`` of ``c``
+    has the frames ``int((i + (k + 1) / (c + 1)) * n / T)``: with one clip
+    those in the middle of the segments, as the programs of ViFi-CLIP's family
+    take them (MMAction2's ``SampleFrames`` with clips of one frame), with
+    several clips evenly shifted ones. Several clips with ``test_mode=False``
+    are drawn independently of each other, as in MSTA's tests.
+
+    Required keys: total_frames, start_index. Added keys: frame_inds,
+    clip_len, frame_interval, num_clips.
+
+    Args:
+        clip_len (int): Frames of a clip, ``T``.
+        num_clips (int): Clips of a video. Defaults to 1.
+        test_mode (bool): Whether frames are fixed. Defaults to False.
+        dense (bool): As for :class:`SomethingSample`. Defaults to False.
+    """
+
+    def _test_clips(self, num_frames: int) -> np.ndarray:
+        parts = self.num_clips + 1  # of a segment
+        places = (parts * np.arange(self.clip_len)
+                  + np.arange(1, parts)[:, None])  # (c, T)
+        inds: np.ndarray = places * num_frames // (parts * self.clip_len)
+        return inds.reshape(-1)
 
 
 @TRANSFORMS.register_module()
