@@ -385,5 +385,5 @@ def draw_curves(histories: Dict[str, History], order_blind: float,
         axes.grid(alpha=.3)
         axes.set_xlim(left=0)
     left.legend(frameon=False)
-    right.legend(frameon=False, loc='lower right')
+    right.legend(frameon=False, loc='best')
     save_figure(figure, path)
