@@ -64,13 +64,16 @@ def sampled(pipeline: list) -> dict:
     raise AssertionError('nothing decodes')
 
 
-@pytest.mark.parametrize('path', PUBLISHED, ids=str)
-def test_model_runs_forward_and_backward(path: Path,
-                                         tmp_path: Path) -> None:
-    cfg = load(path)
-    shrink_model(cfg)
-    describe_classes(cfg, tmp_path)
-    model = MODELS.build(cfg.model)
+def train_step(model: torch.nn.Module, cfg: Config) -> tuple:
+    """Forward and backward, as a tiny config has them.
+
+    Args:
+        model (torch.nn.Module): The model of the config.
+        cfg (Config): The config, after :func:`shrink_model`.
+
+    Returns:
+        tuple: Frames and samples that it saw.
+    """
     num_frames = cfg.model.backbone.num_frames * window(cfg)
     frames = torch.randint(
         0, 255, (2, 1, 3, num_frames, SIZE, SIZE), dtype=torch.uint8)
@@ -80,6 +83,17 @@ def test_model_runs_forward_and_backward(path: Path,
     losses = model(**data, mode='loss')
     loss, _ = model.parse_losses(losses)
     loss.backward()
+    return frames, samples
+
+
+@pytest.mark.parametrize('path', PUBLISHED, ids=str)
+def test_model_runs_forward_and_backward(path: Path,
+                                         tmp_path: Path) -> None:
+    cfg = load(path)
+    shrink_model(cfg)
+    describe_classes(cfg, tmp_path)
+    model = MODELS.build(cfg.model)
+    frames, samples = train_step(model, cfg)
     lonely = [name for name, p in model.named_parameters()
               if p.requires_grad and p.grad is None]
     # Else a distributed run would stop in its second step.

@@ -77,12 +77,13 @@ def shrink_model(cfg: Config, width: int = 48) -> None:
         cfg.model.adapter.bottleneck_dims //= 16
 
 
-def describe_classes(cfg: Config, folder: Path) -> None:
+def describe_classes(cfg: Config, folder: Path, stem: str = '') -> None:
     """Give a config descriptions of its classes by name, in place.
 
     Args:
         cfg (Config): A config; nothing happens if it has no ``consistency``.
         folder (Path): Where to write them.
+        stem (str): What their file names begin with.
     """
     consistency = cfg.model.get('consistency')
     if not consistency:
@@ -90,7 +91,7 @@ def describe_classes(cfg: Config, folder: Path) -> None:
     names = class_names(cfg.model.cls_head.classes)
     for kind in ('spatial', 'temporal'):
         if consistency.get(kind):
-            path = folder / f'{kind}.json'
+            path = folder / f'{stem}{kind}.json'
             path.write_text(json.dumps({
                 name: [f'A {kind} view of {name}.', f'{kind} {place}.']
                 for place, name in enumerate(names)}))
@@ -139,7 +140,7 @@ def write_tiny_config(name: str, folder: Path, **changes: object) -> str:
     """
     cfg = Config.fromfile(ROOT / 'configs' / name)
     shrink_model(cfg)
-    describe_classes(cfg, folder)
+    describe_classes(cfg, folder, f'{Path(name).stem}_')
     shrink_pipelines(cfg)
     for split in splits(cfg):
         loader = cfg[f'{split}_dataloader']
