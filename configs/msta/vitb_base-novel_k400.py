@@ -5,8 +5,8 @@
 # run (m=128, blocks 8-12, 50 epochs).
 _base_ = [
     '../_base_/models/msta_b16.py', '../_base_/datasets/k400_msta.py',
-    '../_base_/datasets/k400_base_novel.py', '../_base_/schedules/msta.py',
-    '../_base_/default_runtime.py'
+    '../_base_/datasets/k400_base_novel.py',
+    '../_base_/schedules/msta_11e.py', '../_base_/default_runtime.py'
 ]
 
 model = dict(
@@ -18,7 +18,3 @@ ann_file_val = _base_.base_novel.test.ann_file
 train_dataloader = dict(batch_size=4, dataset=_base_.base_novel.train)
 val_dataloader = dict(dataset=_base_.base_novel.test)
 test_dataloader = dict(dataset=_base_.base_novel.test)
-
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].T_max = 11
-train_cfg = dict(max_epochs=11)

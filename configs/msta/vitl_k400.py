@@ -3,13 +3,7 @@
 # blocks, see msta_l14.py.
 _base_ = [
     '../_base_/models/msta_l14.py', '../_base_/datasets/k400_msta.py',
-    '../_base_/schedules/msta.py', '../_base_/default_runtime.py'
+    '../_base_/schedules/msta_100e.py', '../_base_/default_runtime.py'
 ]
 
 model = dict(consistency=_base_.descriptions)
-
-optim_wrapper = dict(optimizer=dict(lr=8e-3))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].T_max = 100
-train_cfg = dict(max_epochs=100)
-auto_scale_lr = dict(base_batch_size=256)  # 8 x 32
