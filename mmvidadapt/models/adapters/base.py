@@ -77,6 +77,14 @@ def adapter_class(name: str | type) -> Type[nn.Module]:
     return cls
 
 
+def _for(kind: str) -> List[str]:
+    """Our adapters that work on a kind of layout."""
+    return sorted(
+        key for key, value in MODELS.module_dict.items()
+        if kind in getattr(value, 'kinds', ())
+        and value.__module__.startswith(f'{__package__}.'))
+
+
 def _check_layers(name: str, layers: object, num_layers: int) -> List[int]:
     if not isinstance(layers, (list, tuple, range)) or not layers:
         raise ValueError(f'{name} needs layers=[...], a list of 0-based block '
@@ -134,7 +142,8 @@ class AdapterStack(ModuleList):
             if kind not in cls.kinds:
                 raise ValueError(
                     f'{name} works on {" and ".join(cls.kinds)} tokens, not '
-                    f'on a {kind} encoder: remove it or change the encoder')
+                    f'on a {kind} encoder: use {" or ".join(_for(kind))}, or '
+                    'another encoder')
             entries.append((cls, config, layers))
         built: List[Dict[int, nn.Module]] = [{} for _ in entries]
         self.num_frames = [num_frames]

@@ -36,8 +36,6 @@ PRESETS: Dict[str, Dict[str, Any]] = dict(
                     td_layers=()))
 
 _DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
-#: What the encoder of a side network is, whatever else is chosen.
-_ENCODER = dict(frozen=True, post_norm=False, project=False)
 
 
 @MODELS.register_module()
@@ -53,15 +51,18 @@ class SideCLIPViT(BaseModule):
                                         ^                          |
                                         +--------------------------+
         after the last block: BatchNorm, mean over patches -> (B,T,D)
+        with add_to_clip: CLIP's frame features + linear map of these
 
     A side block runs as soon as its CLIP block has, so CLIP's tokens are not
     collected, and no gradient enters CLIP.
 
     Source: TDS-CLIP, arXiv 2408.10688, Fig. 3; Side4Video, arXiv 2311.15769.
+    ``add_to_clip`` is ours.
 
     Args:
         encoder (dict): Arguments of :class:`CLIPVisionEncoder`; always
-            frozen, without ``ln_post`` and ``proj``.
+            frozen, and without ``ln_post`` and ``proj`` unless
+            ``add_to_clip``.
         num_frames (int): Windows ``T`` of a clip.
         preset (str): Key of :data:`PRESETS`; a switch that is not given has
             the preset's value.
@@ -88,6 +89,10 @@ class SideCLIPViT(BaseModule):
             the rest again in backward; running statistics move once. Freed
             memory of the CPU goes back to the system, see
             :func:`~mmvidadapt.models.freed_memory.return_freed_memory`.
+        add_to_clip (bool): Return CLIP's own frame features, in the joint
+            image-text space, with a linear map of the side features added.
+            It starts at zero, so that training starts from CLIP, zero-shot
+            scores of a :class:`TextHead` included.
         adapters (Sequence[dict]): None fits; any is refused with the reason.
         check_switches (bool): Refuse a checkpoint that was trained with
             other values of what its shapes do not tell (``num_frames``,
@@ -99,7 +104,8 @@ class SideCLIPViT(BaseModule):
     Shapes:
         - Input: ``(B, 3, T*window, H, W)``, normalised; frame
           ``t*window + m`` is frame ``m`` of window ``t``.
-        - Output: ``(B, T, D)``.
+        - Output: ``(B, T, D)``; with ``add_to_clip`` as many channels as
+          the joint space.
 
     Raises:
         ValueError: If an option is not valid.
@@ -121,6 +127,7 @@ class SideCLIPViT(BaseModule):
                  kernel_size: int = 3,
                  encoder_dtype: str | None = None,
                  with_cp: bool = False,
+                 add_to_clip: bool = False,
                  adapters: Sequence[dict] = (),
                  check_switches: bool = True,
                  init_cfg: dict | None = None) -> None:
@@ -131,7 +138,8 @@ class SideCLIPViT(BaseModule):
         _check_counts(num_frames=num_frames, side_dims=side_dims,
                       num_heads=num_heads)
         _refuse_adapters(adapters)
-        self.encoder = CLIPVisionEncoder(**_frozen_encoder(encoder))
+        self.encoder = CLIPVisionEncoder(
+            **_frozen_encoder(encoder, add_to_clip))
         arch = self.encoder.arch
         layers = _td_layers(values['td_layers'], arch.num_layers)
         if num_heads is None:
@@ -180,6 +188,11 @@ class SideCLIPViT(BaseModule):
                     if layer in layers else None))
             for layer in range(arch.num_layers))
         self.post_norm = nn.BatchNorm1d(side_dims)
+        self.to_clip = None
+        if add_to_clip:
+            self.to_clip = nn.Linear(side_dims, self.encoder.output_dims)
+            nn.init.zeros_(self.to_clip.weight)
+            nn.init.zeros_(self.to_clip.bias)
         refuse_partial_load(self)
         remember_switches(self, check_switches, side_switches(
             num_frames=num_frames, num_heads=num_heads,
@@ -195,7 +208,8 @@ class SideCLIPViT(BaseModule):
             x (Tensor): ``(B, 3, T*window, H, W)``.
 
         Returns:
-            Tensor: ``(B, T, D)``.
+            Tensor: ``(B, T, D)``, or ``(B, T, output_dims)`` with
+            ``add_to_clip``.
 
         Raises:
             ValueError: If the input is not a batch of RGB clips with
@@ -206,10 +220,15 @@ class SideCLIPViT(BaseModule):
         centres = x[:, :, self.window // 2::self.window]  # (B, 3, T, H, W)
         frames = centres.transpose(1, 2).flatten(0, 1)
         with self._encoder_precision(x):
-            states = self.encoder(frames, self.num_frames, [side]).states
-        tokens = states[0][1]  # (B*T, N, D)
+            clip = self.encoder(frames, self.num_frames, [side])
+            frozen = None if self.to_clip is None else (
+                self.encoder.class_features(clip.tokens, clip.layout))
+        tokens = clip.states[0][1]  # (B*T, N, D)
         tokens = self.post_norm(tokens.flatten(0, 1)).view_as(tokens)
-        return tokens.mean(dim=1).unflatten(0, (-1, self.num_frames))
+        x = tokens.mean(dim=1).unflatten(0, (-1, self.num_frames))
+        if self.to_clip is None:
+            return x
+        return frozen + self.to_clip(x)
 
     def _check_clip(self, x: Tensor) -> None:
         if x.dim() != 5 or x.shape[1] != 3:
@@ -307,18 +326,24 @@ def _with_preset(preset: str, **given: Any) -> Dict[str, Any]:
                if value is not None}}
 
 
-def _frozen_encoder(encoder: dict) -> dict:
+def _frozen_encoder(encoder: dict, add_to_clip: bool) -> dict:
     encoder = dict(encoder)
-    if encoder.pop('type', None) not in (None, 'CLIPVisionEncoder'):
-        raise ValueError('SideCLIPViT runs a CLIPVisionEncoder: remove type '
-                         'from encoder')
-    for key, value in _ENCODER.items():
+    name = encoder.pop('type', None)
+    if name not in (None, 'CLIPVisionEncoder'):
+        raise ValueError(
+            f'SideCLIPViT reads the tokens of each frame, and {name} has '
+            'none: use a CLIPVisionEncoder (no type needed), or CLIPViT with '
+            f'frozen=True and adapters in {name}')
+    fixed = dict(frozen=True, post_norm=add_to_clip, project=add_to_clip)
+    for key, value in fixed.items():
         if encoder.get(key, value) != value:
+            reason = ('adds to the features of' if add_to_clip else
+                      'reads the blocks of')
             raise ValueError(
                 f'{key}={encoder[key]!r} in encoder, but a side network '
-                f'reads the blocks of a frozen CLIP, {key}={value}: remove '
-                'it, or use CLIPViT')
-    return {**encoder, **_ENCODER}
+                f'{reason} a frozen CLIP, {key}={value}: remove it, or use '
+                'CLIPViT')
+    return {**encoder, **fixed}
 
 
 def _refuse_adapters(adapters: Sequence[dict]) -> None:

@@ -155,7 +155,8 @@ def test_adapters_are_a_list_of_dicts():
 
 def test_adapter_for_frames_is_refused_by_a_text_encoder():
     with pytest.raises(ValueError, match='Halve works on framewise tokens, '
-                       'not on a text encoder: remove it or change'):
+                       'not on a text encoder: use AdaptFormer or LoRA or '
+                       'MSTAText, or another encoder'):
         _stack(dict(type='Halve', layers=[0]), kind='text')
 
 

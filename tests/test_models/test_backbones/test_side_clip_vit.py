@@ -368,6 +368,52 @@ def test_encoder_is_never_anything_but_frozen_blocks(option) -> None:
         side(encoder=dict(arch=ARCH, act='quick_gelu', frozen=False))
 
 
+# -- added to CLIP's features ----------------------------------------------
+
+
+def test_features_added_to_clip_s_start_as_clip_s() -> None:
+    model = started(add_to_clip=True).eval()
+    plain = MODELS.build(dict(
+        type='CLIPViT', num_frames=T, encoder=dict(
+            arch=ARCH, act='quick_gelu', project=True)))
+    plain.encoder.load_state_dict(model.encoder.state_dict())
+    x = clip()
+    with torch.no_grad():
+        found = model(x)
+        assert found.shape == (B, T, ARCH['output_dims'])
+        assert torch.equal(found, plain.eval()(x[:, :, 2::5]))
+
+
+def test_features_added_to_clip_s_are_a_linear_map_of_side_features() -> None:
+    model, lone = side(add_to_clip=True).eval(), side().eval()
+    state = model.state_dict()
+    lone.load_state_dict(
+        {key: state[key] for key in lone.state_dict()}, strict=True)
+    x = clip()
+    with torch.no_grad():
+        added = model(x) - lone(x) @ model.to_clip.weight.T
+        other = clip()
+        other[:, :, [0, 1, 3, 4]] += 1  # not the frames that CLIP sees
+        others = model(other) - lone(other) @ model.to_clip.weight.T
+    torch.testing.assert_close(added, others, rtol=1e-4, atol=1e-4)
+    model.train()
+    loss_of(model, x).backward()
+    assert all(p.grad is None for p in model.encoder.parameters())
+    lonely = [name for name, p in model.named_parameters()
+              if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert lonely == []
+
+
+def test_an_encoder_that_is_added_to_projects() -> None:
+    side(add_to_clip=True, encoder=dict(
+        arch=ARCH, act='quick_gelu', project=True))
+    with pytest.raises(ValueError, match='project=False in encoder, but a '
+                       'side network adds to the features of a frozen CLIP, '
+                       'project=True: remove it, or use CLIPViT'):
+        side(add_to_clip=True, encoder=dict(
+            arch=ARCH, act='quick_gelu', project=False))
+
+
 # -- memory and precision --------------------------------------------------
 
 
@@ -550,7 +596,8 @@ def test_window_around_single_frames_is_refused_without_motion() -> None:
     (dict(window=1, alpha=0.5), 'alpha=0.5 weighs frame differences, and '
      'window=1 has none'),
     (dict(encoder=dict(type='CLIPViT', arch=ARCH, act='gelu')),
-     'remove type from encoder'),
+     'SideCLIPViT reads the tokens of each frame, and CLIPViT has none: use a '
+     'CLIPVisionEncoder'),
 ], ids=lambda v: str(v)[:40])
 def test_bad_option_is_one_sentence(changes, message) -> None:
     with pytest.raises(ValueError, match=message):

@@ -481,7 +481,8 @@ def test_adapters_train_on_text(golden, source):
 @pytest.mark.parametrize('name', ['InTI', 'LocalMHRA', 'GlobalUniBlock'])
 def test_adapters_of_frames_are_refused(name):
     with pytest.raises(ValueError, match=f'{name} works on framewise tokens, '
-                       'not on a joint encoder: remove it or change the enco'):
+                       'not on a joint encoder: use AdaptFormer or LoRA or '
+                       'MSTAVideo, or another encoder'):
         backbone(dict(type=name, layers=[1]))
 
 
