@@ -1,7 +1,8 @@
-"""Methods mix by config: every row of the table trains, saves and tests.
+"""Methods mix by config: every cell of the table trains, saves and tests.
 
-A new mix is a row: its parts as a config states them, the frames that its
-neck sees, and what each part is called in the model.
+The table is ``mmvidadapt/mixing.py``, which ``docs/mixing.md`` is written
+from. Below are rows of our own beside it, for options that the table does
+not vary. Each row is a model, the parts that train and those that do not.
 """
 
 import copy
@@ -20,45 +21,19 @@ from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import save_checkpoint
 from torch import Tensor, nn
 
+from mmvidadapt.mixing import (
+    CLASSES,
+    FRAMES,
+    SIDE,
+    Cell,
+    cells,
+    parts,
+    refusal,
+    tiny_model,
+)
+from mmvidadapt.models.backbones import SideCLIPViT
 from mmvidadapt.models.necks import MoTE
-from tests.tiny_clip import VISION, randomize
-
-FRAMES, CLASSES, SIDE = 8, 6, 32
-JOINT, WIDTH = VISION['output_dims'], VISION['embed_dims']
-ENCODER = dict(arch=VISION, act='quick_gelu')
-GENERATOR = torch.Generator().manual_seed(0)
-TEXTS = torch.randn(CLASSES, JOINT, generator=GENERATOR).tolist()
-
-
-def clip_vit(adapters: tuple = (), project: bool = True,
-             **encoder: Any) -> dict:
-    return dict(type='CLIPViT', num_frames=FRAMES, adapters=list(adapters),
-                encoder=dict(ENCODER, project=project, **encoder))
-
-
-def side(**options: Any) -> dict:
-    return dict(type='SideCLIPViT', num_frames=FRAMES, side_dims=SIDE,
-                num_heads=2, encoder=ENCODER, **options)
-
-
-def mote(width: int, **options: Any) -> dict:
-    return dict(type='MoTE', embed_dims=width, num_layers=2, num_heads=2,
-                **{**dict(num_experts=3), **options})
-
-
-def text_head(width: int, **options: Any) -> dict:
-    return dict(type='TextHead', in_channels=width, features=TEXTS,
-                classes=[f'class {i}' for i in range(CLASSES)],
-                average_clips='score', **options)
-
-
-def linear_head(width: int) -> dict:
-    return dict(type='LinearHead', in_channels=width, num_classes=CLASSES,
-                average_clips='score')
-
-
-INTI = dict(type='InTI', layers=[1])
-MOTE_LOSSES = ('loss_cls', 'loss_cls_merged', 'loss_mse')
+from tests.tiny_clip import randomize
 
 
 @dataclass
@@ -66,99 +41,60 @@ class Mix:
     """One row.
 
     Args:
-        backbone (dict): Config.
-        head (dict): Config.
-        parts (tuple[str, ...]): Modules that the mix is made of, all of
-            which train.
-        neck (dict | None): Config.
-        frozen (str | None): Module that does not train.
-        neck_frames (int): Frames ``T'`` that reach the neck.
-        losses (tuple[str, ...]): Names of the losses.
+        model (dict): Config of the recognizer.
+        trained (list[str]): Modules that it is made of and that train.
+        frozen (list[str]): Modules that do not.
     """
 
-    backbone: dict
-    head: dict
-    parts: tuple[str, ...]
-    neck: dict | None = None
-    frozen: str | None = None
-    neck_frames: int = FRAMES
-    losses: tuple[str, ...] = MOTE_LOSSES
+    model: dict
+    trained: list[str]
+    frozen: list[str]
+
+    @classmethod
+    def of(cls, cell: Cell, **changes: Any) -> 'Mix':
+        """A cell, with settings by dotted key with ``__`` for the dot."""
+        cfg = Config(dict(model=tiny_model(cell)))
+        cfg.merge_from_dict({'model.' + key.replace('__', '.'): value
+                             for key, value in changes.items()})
+        return cls(cfg.model.to_dict(), *parts(cell))
 
     def config(self) -> dict:
         """A new config of the recognizer."""
-        neck = {} if self.neck is None else dict(neck=self.neck)
-        return copy.deepcopy(dict(
-            type='Recognizer3D', backbone=self.backbone, **neck,
-            cls_head=self.head, data_preprocessor=dict(
-                type='ActionDataPreprocessor', mean=[128.] * 3,
-                std=[64.] * 3, format_shape='NCTHW')))
+        return copy.deepcopy(self.model)
 
     @property
-    def window(self) -> int:
-        """Frames of a local window."""
-        return 5 if self.backbone.get('preset') != 'side4video' and (
-            self.backbone['type'] == 'SideCLIPViT') else 1
+    def losses(self) -> set[str]:
+        """Names of the losses of a step."""
+        experts = self.model.get('neck', {}).get('num_experts')
+        return {'loss_cls', 'loss_cls_merged', 'loss_mse'} if experts else {
+            'loss_cls'}
 
 
-WHOLE = ('backbone.encoder', 'backbone.adapters', 'neck', 'cls_head')
-BESIDE = ('backbone.stem', 'backbone.taps', 'backbone.blocks', 'neck',
-          'cls_head')
-MIXES = {
-    'InTI + MoTE': Mix(
-        clip_vit([INTI]), text_head(JOINT), WHOLE, mote(JOINT),
-        neck_frames=4),
-    'InTI twice + MoTE': Mix(
-        clip_vit([dict(INTI, layers=[0, 1])]), text_head(JOINT), WHOLE,
-        mote(JOINT), neck_frames=2),
-    'InTI + MoTE + linear head': Mix(
-        clip_vit([INTI], project=False), linear_head(WIDTH), WHOLE,
-        mote(WIDTH), neck_frames=4),
-    'InTI + plain temporal transformer': Mix(
-        clip_vit([INTI]), text_head(JOINT), WHOLE,
-        mote(JOINT, num_experts=0), neck_frames=4, losses=('loss_cls', )),
-    'InTI on a frozen CLIP + MoTE': Mix(
-        clip_vit([INTI], frozen=True), text_head(JOINT), WHOLE[1:],
-        mote(JOINT), frozen='backbone.encoder', neck_frames=4),
-    'TDS-CLIP + MoTE': Mix(
-        side(), text_head(SIDE, projection=True), BESIDE, mote(SIDE),
-        frozen='backbone.encoder'),
-    'TDS-CLIP with the lean backward + MoTE': Mix(
-        side(with_cp=True), text_head(SIDE, projection=True), BESIDE,
-        mote(SIDE), frozen='backbone.encoder'),
-    'TDS-CLIP + MoTE + linear head': Mix(
-        side(), linear_head(SIDE), BESIDE, mote(SIDE),
-        frozen='backbone.encoder'),
-    'Side4Video + MoTE': Mix(
-        side(preset='side4video'), linear_head(SIDE), BESIDE, mote(SIDE),
-        frozen='backbone.encoder'),
-    'TDS-CLIP + text head': Mix(
-        side(), text_head(SIDE, projection=True),
-        ('backbone.stem', 'backbone.blocks', 'cls_head'),
-        frozen='backbone.encoder', losses=('loss_cls', )),
+CELLS = [*cells()]
+WORKING = {' + '.join(cell): Mix.of(cell)
+           for cell in CELLS if refusal(cell) is None}
+B16 = dict(encoder='CLIP B/16', adapter='none', neck='MoTE',
+           head='text head', mode='full')
+INTI = Cell(**{**B16, 'adapter': 'InTI'})
+TDS = Cell(**{**B16, 'mode': 'side network'})
+MORE = {
+    'InTI twice': Mix.of(INTI, backbone__adapters=[
+        dict(type='InTI', layers=[0, 1])], backbone__num_frames=2 * FRAMES),
+    'TDS-CLIP with the lean backward': Mix.of(TDS, backbone__with_cp=True),
+    'Side4Video': Mix.of(TDS, backbone__preset='side4video'),
+    'TDS-CLIP alone, projected by the text head': Mix.of(
+        TDS, backbone__add_to_clip=False, neck__embed_dims=SIDE,
+        cls_head__in_channels=SIDE, cls_head__projection=True),
 }
-
-#: What cannot be mixed, and what the error says.
-REFUSED = {
-    'TDS-CLIP + InTI': (
-        Mix(side(adapters=[INTI]), linear_head(SIDE), ()),
-        'InTI cannot sit inside the CLIP that a side network reads: .* put '
-        'a neck such as MoTE behind SideCLIPViT, or use the adapter in '
-        'CLIPViT'),
-    'TDS-CLIP + text head of another width': (
-        Mix(side(), text_head(SIDE), ()),
-        'the features of frames have 32 channels and those of texts 24: '
-        '.* set projection=True'),
-    'InTI down to one frame + MoTE': (
-        Mix(clip_vit([dict(INTI, layers=[0, 1])]) | dict(num_frames=4),
-            text_head(JOINT), (), mote(JOINT)),
-        'MoTE relates the frames of a clip, and the backbone gives one '
-        'vector for each clip'),
-    'InTI + MoTE of another width': (
-        Mix(clip_vit([INTI], project=False), linear_head(WIDTH), (),
-            mote(JOINT)),
-        'MoTE reads frame features .* set embed_dims to the width of the '
-        'backbone, or project=True in its encoder'),
-}
+MORE['TDS-CLIP alone, projected by the text head'].trained.remove(
+    'backbone.to_clip')
+#: One of each kind of row with experts, and the frames that reach them.
+EXPERTS = {**{name: (mix, FRAMES) for name, mix in MORE.items()},
+           **{cell.adapter: (Mix.of(cell), FRAMES // 2 if
+                             cell.adapter == 'InTI' else FRAMES)
+              for cell in CELLS if refusal(cell) is None
+              and cell._replace(adapter='none') == Cell(**B16)}}
+EXPERTS['InTI twice'] = (MORE['InTI twice'], FRAMES // 2)
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -167,22 +103,18 @@ def _scope() -> None:
     init_default_scope('mmaction')
 
 
-@pytest.fixture(params=list(MIXES))
-def mix(request: pytest.FixtureRequest) -> Mix:
-    return MIXES[request.param]
-
-
 def build(mix: Mix) -> nn.Module:
     """The model of a row with values that no default has."""
     torch.manual_seed(0)
-    return randomize(MODELS.build(Config(mix.config()).to_dict()))
+    return randomize(MODELS.build(mix.config()))
 
 
-def clips(mix: Mix, number: int = 4, views: int = 1) -> dict:
+def clips(model: nn.Module, number: int = 2, views: int = 1) -> dict:
     """A batch as a data loader gives it."""
-    frames = mix.backbone['num_frames'] * mix.window
+    backbone = model.backbone
+    frames = backbone.num_frames * getattr(backbone, 'window', 1)
     draw = torch.Generator().manual_seed(1)
-    shape = (views, 3, frames, *[VISION['image_size']] * 2)
+    shape = (views, 3, frames, *[backbone.encoder.arch.image_size] * 2)
     return dict(
         inputs=[torch.randint(0, 256, shape, generator=draw).byte()
                 for _ in range(number)],
@@ -190,111 +122,184 @@ def clips(mix: Mix, number: int = 4, views: int = 1) -> dict:
                       for i in range(number)])
 
 
-def losses_of(model: nn.Module, mix: Mix) -> dict[str, Tensor]:
-    data = model.data_preprocessor(clips(mix), training=True)
+def losses_of(model: nn.Module) -> dict[str, Tensor]:
+    data = model.data_preprocessor(clips(model), training=True)
     losses = model.train()(**data, mode='loss')
     return {name: value for name, value in losses.items() if 'loss' in name}
 
 
 @torch.no_grad()
-def scores(model: nn.Module, mix: Mix, views: int = 2) -> Tensor:
-    data = model.data_preprocessor(clips(mix, 2, views), training=False)
+def scores(model: nn.Module) -> Tensor:
+    data = model.data_preprocessor(clips(model, 2, 2), training=False)
     found = model.eval()(**data, mode='predict')
     return torch.stack([sample.pred_score for sample in found])
 
 
-def trained(model: nn.Module, mix: Mix, steps: int = 2) -> nn.Module:
-    """Train as a runner does."""
+def trained(model: nn.Module, mix: Mix) -> nn.Module:
+    """Train two steps, as a runner does, and look at the first's gradients."""
     wrapper = build_optim_wrapper(model, dict(
         constructor='TrainableParamsConstructor',
         optimizer=dict(type='AdamW', lr=1e-3)))
-    for _ in range(steps):
-        losses = losses_of(model, mix)
-        assert {*losses} == {*mix.losses}
+    for step in range(2):
+        losses = losses_of(model)
+        assert {*losses} == mix.losses
         assert all(value.isfinite() for value in losses.values())
-        wrapper.update_params(sum(losses.values()))
+        loss = wrapper.scale_loss(sum(losses.values()))
+        wrapper.backward(loss)
+        if not step:
+            check_gradients(model, mix)
+        wrapper.step()
+        wrapper.zero_grad()
     return model
 
 
-def test_two_steps_train_what_trains_and_a_file_restores_it(
-        mix: Mix, tmp_path: Path) -> None:
+def check_gradients(model: nn.Module, mix: Mix) -> None:
+    """Every part gets a gradient and a frozen one none."""
+    claimed = set()
+    for part in mix.trained:
+        own = [*model.get_submodule(part).named_parameters()]
+        claimed.update(id(value) for _, value in own if value.requires_grad)
+        missing = [name for name, value in own
+                   if value.requires_grad and value.grad is None]
+        assert not missing, (part, missing)
+        assert any(value.grad is not None and value.grad.any()
+                   for _, value in own), part
+    for part in mix.frozen:
+        assert not [name for name, value
+                    in model.get_submodule(part).named_parameters()
+                    if value.requires_grad or value.grad is not None], part
+    unclaimed = [name for name, value in model.named_parameters()
+                 if value.requires_grad and id(value) not in claimed]
+    assert set(unclaimed) <= {'backbone.position_embedding'}
+
+
+@torch.no_grad()
+def check_alive(model: nn.Module, mix: Mix, found: Tensor) -> None:
+    """Every part changes the scores."""
+    for part in mix.trained + mix.frozen:
+        values = [*model.get_submodule(part).parameters()]
+        kept = [value.clone() for value in values]
+        for value in values:
+            value.add_(torch.randn_like(value), alpha=0.3)
+        assert (scores(model) - found).abs().max() > 1e-4, part
+        for value, old in zip(values, kept):
+            value.copy_(old)
+
+
+@pytest.mark.parametrize('name', [*WORKING, *MORE])
+def test_a_cell_trains_is_saved_and_has_no_idle_part(
+        name: str, tmp_path: Path) -> None:
+    mix = {**WORKING, **MORE}[name]
     model = build(mix)
-    before = {name: value.clone()
-              for name, value in model.named_parameters()}
-    started = scores(model, mix)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    started = scores(model)
     trained(model, mix)
-    assert {name for name, value in model.named_parameters()
-            if torch.equal(value, before[name])} == {
-        name for name, value in model.named_parameters()
+    assert {key for key, value in model.named_parameters()
+            if torch.equal(value, before[key])} == {
+        key for key, value in model.named_parameters()
         if not value.requires_grad}
-    found = scores(model, mix)
+    found = scores(model)
     assert found.shape == (2, CLASSES)
-    assert not torch.allclose(found, started, atol=1e-4)
+    assert (found - started).abs().max() > 1e-5
+    check_alive(model, mix, found)
 
     path = tmp_path / 'mix.pth'
     save_checkpoint(dict(state_dict=model.state_dict()), str(path))
     again = MODELS.build(mix.config())
     load_checkpoint(again, str(path), strict=True)
-    torch.testing.assert_close(scores(again, mix), found)
+    path.unlink()
+    torch.testing.assert_close(scores(again), found)
 
 
-def test_every_part_gets_a_gradient_and_the_frozen_one_none(
-        mix: Mix) -> None:
-    model = build(mix)
-    sum(losses_of(model, mix).values()).backward()
-    for part in mix.parts:
-        gradients = {name: value.grad for name, value in
-                     model.get_submodule(part).named_parameters()}
-        assert gradients, part
-        assert not [name for name, grad in gradients.items()
-                    if grad is None], part
-        assert any(grad.any() for grad in gradients.values()), part
-    frozen = [] if mix.frozen is None else list(
-        model.get_submodule(mix.frozen).parameters())
-    assert all(value.grad is None for value in frozen)
-    assert len(frozen) == sum(
-        not value.requires_grad for value in model.parameters())
-
-
-def test_every_part_changes_the_scores(mix: Mix) -> None:
-    model = trained(build(mix), mix)
-    found = scores(model, mix)
-    for part in (*mix.parts, *([mix.frozen] if mix.frozen else [])):
-        other = copy.deepcopy(model)
-        with torch.no_grad():
-            for value in other.get_submodule(part).parameters():
-                value.add_(torch.randn_like(value), alpha=0.3)
-        assert (scores(other, mix) - found).abs().max() > 1e-3, part
-
-
-def test_positions_are_those_of_the_frames_that_are_left(mix: Mix) -> None:
-    if mix.neck is None:
-        return
+@pytest.mark.parametrize('name', EXPERTS)
+def test_positions_are_those_of_the_frames_that_are_left(name: str) -> None:
+    mix, frames = EXPERTS[name]
     model = build(mix)
     seen = []
     model.neck.register_forward_pre_hook(
         lambda neck, args: seen.append(args[0].shape[1]))
-    sum(losses_of(model, mix).values()).backward()
-    assert seen == [mix.neck_frames]
+    sum(losses_of(model).values()).backward()
+    assert seen == [frames]
     used = model.neck.positional_embedding.grad.abs().sum(dim=1) > 0
-    assert used.nonzero().flatten().tolist() == [*range(mix.neck_frames)]
+    assert used.nonzero().flatten().tolist() == [*range(frames)]
 
 
-def test_merged_experts_give_the_same_scores(mix: Mix) -> None:
-    model = trained(build(mix), mix)
-    if not getattr(getattr(model, 'neck', None), 'num_experts', 0):
-        return
-    found = scores(model, mix)
+@pytest.mark.parametrize('name', EXPERTS)
+def test_merged_experts_give_the_same_scores(name: str) -> None:
+    model = build(EXPERTS[name][0])
+    found = scores(model)
     assert isinstance(model.neck, MoTE)
     model.neck.merge()
-    torch.testing.assert_close(scores(model, mix), found)
+    torch.testing.assert_close(scores(model), found)
     model.neck.merge([1, 0, 0])
-    assert not torch.allclose(scores(model, mix), found, atol=1e-5)
+    assert not torch.allclose(scores(model), found, atol=1e-5)
+
+
+# -- what does not mix -----------------------------------------------------
+
+
+@pytest.mark.parametrize('cell', [
+    cell for cell in CELLS if refusal(cell) is not None], ids=' + '.join)
+def test_a_cell_that_cannot_work_is_one_sentence(cell: Cell) -> None:
+    with pytest.raises(ValueError) as error:
+        losses_of(MODELS.build(tiny_model(cell)))
+    assert str(error.value) == refusal(cell)
+
+
+def test_the_table_is_whole() -> None:
+    assert len(CELLS) == len(set(CELLS)) == 4 * 6 * 3 * 2 * 3
+    assert len(WORKING) == 226
+
+
+#: What else cannot be mixed, and what the error says.
+REFUSED = {
+    'TDS-CLIP + text head of another width': (
+        Mix.of(TDS, backbone__add_to_clip=False, cls_head__in_channels=SIDE),
+        'the features of frames have 32 channels and those of texts 24: '
+        '.* set projection=True'),
+    'InTI down to one frame + MoTE': (
+        Mix.of(INTI, backbone__adapters=[dict(type='InTI', layers=[0, 1])]),
+        'MoTE relates the frames of a clip, and the backbone gives one '
+        'vector for each clip'),
+    'MoTE of another width': (
+        Mix.of(INTI, neck__embed_dims=SIDE),
+        'MoTE reads frame features .* set embed_dims to the width of the '
+        'backbone, or project=True in its encoder'),
+    'MSTA in both towers + linear head': (
+        Mix.of(Cell(**{**B16, 'adapter': 'MSTA'}), cls_head=dict(
+            _delete_=True, type='LinearHead', in_channels=24, num_classes=6)),
+        'VideoTextRecognizer computes the features of classes itself: give '
+        "dict\\(type='TextHead', text='recognizer'"),
+    'MSTA + temporal feature modulation': (
+        Mix.of(Cell(**{**B16, 'adapter': 'MSTA'}), cls_head__modulate=True),
+        'temporal feature modulation compares fixed text features, and '
+        "text='recognizer' trains them: set modulate=False"),
+}
 
 
 @pytest.mark.parametrize('name', REFUSED)
 def test_what_does_not_mix_is_one_sentence(name: str) -> None:
     mix, message = REFUSED[name]
     with pytest.raises(ValueError, match=message) as error:
-        losses_of(build(mix), mix)
+        losses_of(build(mix))
     assert '\n' not in str(error.value)
+
+
+def test_a_side_network_added_to_clip_starts_from_its_zero_shot_scores(
+) -> None:
+    torch.manual_seed(0)
+    model = MODELS.build(tiny_model(TDS._replace(neck='no neck')))
+    plain = MODELS.build(tiny_model(Cell(**{**B16, 'neck': 'no neck'})))
+    plain.backbone.encoder.load_state_dict(
+        model.backbone.encoder.state_dict())
+    assert isinstance(model.backbone, SideCLIPViT)
+    centre = model.backbone.window // 2
+    window = slice(centre, None, model.backbone.window)
+    for head in (model.cls_head, plain.cls_head):
+        assert head.logit_scale.exp().item() == pytest.approx(100)
+    data = model.data_preprocessor(clips(model), training=False)
+    frames = dict(data, inputs=data['inputs'][:, :, :, window])
+    found, wanted = (
+        [sample.pred_score for sample in one.eval()(**batch, mode='predict')]
+        for one, batch in ((model, data), (plain, frames)))
+    assert torch.equal(torch.stack(found), torch.stack(wanted))

@@ -118,8 +118,10 @@ class VideoTextRecognizer(Recognizer3D):
     def _check_parts(self, text_batch: int | None) -> None:
         if not isinstance(self.backbone, CLIPViT):
             raise ValueError(
-                'VideoTextRecognizer cannot adapt a '
-                f'{type(self.backbone).__name__}: give a CLIPViT as backbone')
+                'VideoTextRecognizer adapts the blocks of its backbone, and a '
+                f'{type(self.backbone).__name__} has none that may be '
+                'adapted: give a CLIPViT as backbone, or use a Recognizer3D '
+                'whose TextHead has text=dict(...)')
         head = getattr(self, 'cls_head', None)
         if not isinstance(head, TextHead) or head.text != 'recognizer':
             raise ValueError(

@@ -355,7 +355,7 @@ def _head(**changes) -> dict:
      "text='recognizer' trains them: set modulate=False"),
     (dict(cls_head=_head(text='clip')), "unknown text='clip'"),
     (dict(backbone=dict(type='ResNet3d', depth=18, pretrained2d=False)),
-     'cannot adapt a ResNet3d: give a CLIPViT'),
+     'a ResNet3d has none that may be adapted: give a CLIPViT'),
     (dict(adapter=dict(type='LoRA', layers=[0])),
      "adapter of type 'LoRA' does not span both towers"),
     (dict(adapter=dict(MSTA, layers=[2])), '2 is outside the blocks 0 to 1'),
