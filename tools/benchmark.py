@@ -29,6 +29,7 @@ from torch.utils.checkpoint import checkpoint
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis.cli import load_config, make_parser, run_tool
 from mmvidadapt.apis.complexity import config_complexity
+from mmvidadapt.apis.data_speed import measure_data
 from mmvidadapt.apis.memory import (
     Peak,
     ResidentGrowth,
@@ -105,6 +106,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--explain', action='store_true',
         help='with the mode memory: say what is live at the peak')
+    parser.add_argument(
+        '--data', metavar='CONFIG', help='measure instead whether reading '
+        'videos or the model limits a config, in the precision of the config; '
+        'with --repeats, --device and --out')
+    parser.add_argument(
+        '--split', choices=['train', 'val', 'test'],
+        help='with --data: data set to read (default train)')
+    parser.add_argument('--videos', metavar='FOLDER', help='with --data: '
+                        "read these videos in place of the config's")
+    parser.add_argument('--samples', type=int, help='with --data: samples to '
+                        'read (default 32)')
     parser.add_argument('--out', default='benchmark', metavar='PREFIX',
                         help='write PREFIX.json and PREFIX.png')
     # For the processes that the tool starts itself: an Entry as JSON.
@@ -1109,8 +1121,31 @@ def leave_out(entries: Sequence[Entry],
     return [entry for entry in entries if not entry.needs_bf16]
 
 
+def main_data(args: argparse.Namespace) -> None:
+    """Measure reading against the model, print and write."""
+    if args.configs or args.suite:
+        raise ValueError('--data measures one config and no suite: give it '
+                         'alone')
+    found = measure_data(
+        load_config(args.data), args.split or 'train', videos=args.videos,
+        samples=32 if args.samples is None else args.samples,
+        steps=args.repeats, device=args.device)
+    print(found)
+    out = Path(args.out).with_suffix('.json')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(out) as partial:
+        partial.write_text(json.dumps(found.as_dict(), indent=2) + '\n')
+    print(f'wrote {out}')
+
+
 def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
+    if args.data is not None:
+        main_data(args)
+        return
+    for name in ('split', 'videos', 'samples'):
+        if getattr(args, name) is not None:
+            raise ValueError(f'--{name} is about reading: add --data CONFIG')
     if args.repeats < 2:
         raise ValueError(f'--repeats {args.repeats} gives no median: use at '
                          'least 2')

@@ -1,6 +1,11 @@
 """Datasets, transforms and sampling."""
 
-from .broken_video import BrokenVideoError, find_damage, guard_reading
+from .broken_video import (
+    BrokenVideoError,
+    find_damage,
+    guard_reading,
+    guarded_pipeline,
+)
 from .class_lists import class_names
 from .descriptions import class_descriptions
 from .sample_fetcher import TooManyBrokenVideosError
@@ -13,11 +18,14 @@ from .transforms import (
     LocalWindow,
     RepeatAugment,
     SomethingSample,
+    TorchCodecDecode,
+    TorchCodecInit,
     WideThreeCrop,
 )
 
 __all__ = ['BrokenVideoError', 'ClipColorJitter', 'ClipGrayscale',
            'ClipRandAugment', 'KineticsSample', 'LabelAwareFlip',
            'LocalWindow', 'RepeatAugment', 'SomethingSample',
-           'TooManyBrokenVideosError', 'WideThreeCrop',
-           'class_descriptions', 'class_names', 'find_damage', 'guard_reading']
+           'TooManyBrokenVideosError', 'TorchCodecDecode', 'TorchCodecInit',
+           'WideThreeCrop', 'class_descriptions', 'class_names',
+           'find_damage', 'guard_reading', 'guarded_pipeline']

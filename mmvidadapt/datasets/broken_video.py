@@ -13,14 +13,16 @@ import logging
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import cv2
+from mmengine.dataset import Compose
 from mmengine.logging import print_log
 
-__all__ = ['BrokenVideoError', 'ReadGuard', 'find_damage', 'guard_reading',
-           'leaf_datasets']
+__all__ = ['BrokenVideoError', 'PyAVReader', 'ReadGuard', 'find_damage',
+           'guard_reading', 'guarded_pipeline', 'leaf_datasets']
 
 # Decoders round: MMAction2 itself notes that the last frame of a sound video
 # may be missing, so a file counts as truncated only beyond this many frames.
@@ -153,11 +155,25 @@ def _ebml_number(file: BinaryIO) -> int | None:
     return None if value == (1 << 7 * width) - 1 else value
 
 
-class _PyAVReader:
-    """A PyAV container that counts the frames it hands out in order."""
+class PyAVReader:
+    """A PyAV container that counts the frames it hands out in order.
+
+    It may be read in pieces, which ``PyAVDecode`` alone does not: each call
+    of :meth:`decode` begins at frame ``first``, and no frame is decoded
+    twice if pieces follow each other.
+
+    Args:
+        container (Any): What PyAV opened.
+    """
+
+    #: How far ``PyAVDecode`` reads beyond the last frame it wants.
+    _BEYOND = 2
 
     def __init__(self, container: Any) -> None:
         self._container = container
+        self._frames: Iterator[Any] | None = None
+        self._recent: deque[tuple[int, Any]] = deque(maxlen=self._BEYOND)
+        self.first = 0
         self.delivered = 0
         self.ended = False
 
@@ -165,10 +181,17 @@ class _PyAVReader:
         return getattr(self._container, name)
 
     def decode(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """Hand out the container's frames one by one."""
-        for frame in self._container.decode(*args, **kwargs):
-            self.delivered += 1
-            yield frame
+        """Hand out the container's frames one by one, from ``first`` on."""
+        for number, frame in list(self._recent):
+            if number >= self.first:
+                yield frame
+        if self._frames is None:
+            self._frames = self._container.decode(*args, **kwargs)
+        for frame in self._frames:
+            number, self.delivered = self.delivered, self.delivered + 1
+            self._recent.append((number, frame))
+            if number >= self.first:
+                yield frame
         self.ended = True
 
     def shortfall(self, total_frames: int) -> int:
@@ -225,6 +248,11 @@ class ReadGuard:
         self.transform = transform
         self._warned = False
 
+    @property
+    def opens(self) -> bool:
+        """Whether the transform opens a file, and decodes none."""
+        return 'Init' in type(self.transform).__name__
+
     def __repr__(self) -> str:
         return repr(self.transform)
 
@@ -248,10 +276,9 @@ class ReadGuard:
                 not decodable.
         """
         path = str(results.get('filename', results.get('frame_dir', '')))
-        opens = 'Init' in type(self.transform).__name__
         reader = results.get('video_reader')
         try:
-            if opens:
+            if self.opens:
                 self._check_file(path)
             results = self.transform(results)
         except BrokenVideoError:
@@ -266,7 +293,7 @@ class ReadGuard:
         except (IndexError, UnboundLocalError, ZeroDivisionError) as error:
             # A decoder that ran out of frames; an index beyond the video is
             # a fault of the sampler and stays what it is.
-            if not opens and _inside(results):
+            if not self.opens and _inside(results):
                 raise BrokenVideoError(
                     f'{path} has frames that cannot be decoded '
                     f'({_first_line(error)}); {REMEDY}.',
@@ -280,7 +307,7 @@ class ReadGuard:
                 f'{path} cannot be opened by '
                 f'{type(self.transform).__name__}; {REMEDY}.',
                 path) from error
-        if opens:
+        if self.opens:
             self._check_opened(results, path)
         else:
             self._check_decoded(reader, results, path)
@@ -313,14 +340,14 @@ class ReadGuard:
         reader = results.get('video_reader')
         kind = type(reader).__module__.partition('.')[0]
         if kind == 'av':
-            results['video_reader'] = _PyAVReader(reader)
+            results['video_reader'] = PyAVReader(reader)
         elif kind == 'mmcv':
             results['video_reader'] = _OpenCVReader(reader, path)
 
     def _check_decoded(self, reader: Any, results: dict, path: str) -> None:
         """Refuse frames that stand in for missing ones; name short videos."""
         total = results.get('total_frames')
-        if (total is not None and isinstance(reader, _PyAVReader)
+        if (total is not None and isinstance(reader, PyAVReader)
                 and reader.shortfall(total) > TAIL_FRAMES):
             raise BrokenVideoError(
                 f'{path} is truncated: its header announces {total} frames, '
@@ -414,3 +441,19 @@ def guard_reading(dataset: Any) -> int:
                 transforms[place] = ReadGuard(transform)
                 guarded += 1
     return guarded
+
+
+def guarded_pipeline(steps: Sequence[dict]) -> Compose:
+    """Build a pipeline whose reading transforms are guarded.
+
+    Args:
+        steps (Sequence[dict]): Configs of transforms.
+
+    Returns:
+        Compose: The pipeline; broken videos are named errors.
+    """
+    pipeline = Compose(steps)
+    pipeline.transforms = [
+        ReadGuard(step) if ReadGuard.is_reader(step) else step
+        for step in pipeline.transforms]
+    return pipeline

@@ -23,11 +23,12 @@ from mmvidadapt.apis.cli import (
     make_parser,
     run_tool,
 )
-from mmvidadapt.datasets.broken_video import BrokenVideoError, ReadGuard
+from mmvidadapt.datasets.broken_video import (
+    BrokenVideoError,
+    guarded_pipeline,
+)
+from mmvidadapt.datasets.video_files import VIDEO_SUFFIXES, files_below
 from mmvidadapt.files import whole_file
-
-SUFFIXES = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg',
-            '.mpg', '.webm', '.wmv')
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,11 +83,11 @@ def plan(folder: Path, out: Path, suffix: str,
     if not folder.is_dir():
         raise ValueError(f'{folder} is not a folder: give a folder of '
                          'videos.')
-    videos = sorted(path for path in folder.rglob('*')
-                    if path.suffix.lower() in SUFFIXES and path.is_file())
+    videos = files_below(folder)
     if not videos:
         raise ValueError(f'{folder} holds no videos '
-                         f'({", ".join(SUFFIXES)}): give a folder of videos.')
+                         f'({", ".join(VIDEO_SUFFIXES)}): give a folder of '
+                         'videos.')
     pairs = [(video, out / f'{video.relative_to(folder)}.{suffix}')
              for video in videos]
     return [(video, target) for video, target in pairs
@@ -109,11 +110,7 @@ def build_pipeline(cfg: Config) -> Compose:
         raise ValueError('The config has no test_pipeline: name the steps '
                          'that read a video by that name at its top level.')
     init_default_scope(cfg.get('default_scope', 'mmaction'))
-    pipeline = Compose(cfg.test_pipeline)
-    pipeline.transforms = [
-        ReadGuard(step) if ReadGuard.is_reader(step) else step
-        for step in pipeline.transforms]
-    return pipeline
+    return guarded_pipeline(cfg.test_pipeline)
 
 
 @torch.no_grad()

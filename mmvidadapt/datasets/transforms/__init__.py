@@ -10,8 +10,10 @@ from .segment_sample import (
     KineticsSample,
     SomethingSample,
 )
+from .torch_codec import TorchCodecDecode, TorchCodecInit
 from .wide_three_crop import WideThreeCrop
 
 __all__ = ['ClipColorJitter', 'ClipGrayscale', 'ClipRandAugment',
            'EqualSegmentSample', 'KineticsSample', 'LabelAwareFlip',
-           'LocalWindow', 'RepeatAugment', 'SomethingSample', 'WideThreeCrop']
+           'LocalWindow', 'RepeatAugment', 'SomethingSample',
+           'TorchCodecDecode', 'TorchCodecInit', 'WideThreeCrop']

@@ -1,0 +1,117 @@
+"""Read videos with TorchCodec, where it is installed."""
+
+from typing import Any
+
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+from mmengine.fileio import get
+
+__all__ = ['TorchCodecDecode', 'TorchCodecInit']
+
+
+def _decoder_class() -> Any:
+    """TorchCodec's decoder.
+
+    Raises:
+        ImportError: If it, or the FFmpeg that it needs, is not there.
+    """
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, OSError, RuntimeError) as error:
+        # It looks for FFmpeg's libraries while it is imported.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ImportError(
+            f'TorchCodec cannot be used ({reason}): install the release for '
+            "your torch (pip install '.[torchcodec]') and FFmpeg's "
+            'libraries, or read with DecordInit and DecordDecode') from error
+    return VideoDecoder
+
+
+@TRANSFORMS.register_module()
+class TorchCodecInit(BaseTransform):
+    """Open a video file with TorchCodec.
+
+    Stands where ``DecordInit`` does. TorchCodec is an extra of this package
+    (``pip install '.[torchcodec]'``) and needs the libraries of FFmpeg; it
+    is imported when the first video is opened.
+
+    Required keys: ``filename``. Added keys: ``video_reader``,
+    ``total_frames``, ``avg_fps``.
+
+    Args:
+        io_backend (str): MMEngine's file backend. Other than ``'disk'`` the
+            whole file is fetched first.
+        num_threads (int): Threads that decode; 0 lets FFmpeg choose.
+        seek_mode (str): ``'exact'`` reads through the file once to number
+            its frames, ``'approximate'`` trusts its header.
+        **kwargs (Any): For the file backend.
+    """
+
+    def __init__(self, io_backend: str = 'disk', num_threads: int = 1,
+                 seek_mode: str = 'exact', **kwargs: Any) -> None:
+        self.io_backend = io_backend
+        self.num_threads = num_threads
+        self.seek_mode = seek_mode
+        self.kwargs = kwargs
+
+    def transform(self, results: dict) -> dict:
+        """Open ``results['filename']``.
+
+        Args:
+            results (dict): A sample of MMAction2.
+
+        Returns:
+            dict: The same with a reader.
+
+        Raises:
+            ImportError: If TorchCodec cannot be used here.
+        """
+        decoder = _decoder_class()
+        source: Any = results['filename']
+        if self.io_backend != 'disk':
+            source = get(source, dict(backend=self.io_backend,
+                                      **self.kwargs))
+        reader = decoder(source, dimension_order='NHWC',
+                         num_ffmpeg_threads=self.num_threads,
+                         seek_mode=self.seek_mode)
+        results['video_reader'] = reader
+        results['total_frames'] = len(reader)
+        results['avg_fps'] = reader.metadata.average_fps
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(io_backend={self.io_backend!r}, '
+                f'num_threads={self.num_threads}, '
+                f'seek_mode={self.seek_mode!r})')
+
+
+@TRANSFORMS.register_module()
+class TorchCodecDecode(BaseTransform):
+    """Decode the frames that were sampled from a ``TorchCodecInit``.
+
+    Required keys: ``video_reader``, ``frame_inds``. Added keys: ``imgs``
+    (RGB), ``original_shape``, ``img_shape``. Modified keys:
+    ``video_reader``, which becomes None.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Decode ``results['frame_inds']``.
+
+        Args:
+            results (dict): A sample of MMAction2.
+
+        Returns:
+            dict: The same with pictures, each an array of its own.
+        """
+        inds = np.asarray(results['frame_inds']).reshape(-1)
+        frames = results['video_reader'].get_frames_at(inds.tolist())
+        images = list(frames.data.numpy())  # (H, W, 3) each
+        results['frame_inds'] = inds
+        results['imgs'] = images
+        results['original_shape'] = results['img_shape'] = images[0].shape[:2]
+        results['video_reader'] = None
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'

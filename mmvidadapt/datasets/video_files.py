@@ -1,0 +1,71 @@
+"""Find videos: files, and folders of numbered frames."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ['IMAGE_SUFFIXES', 'VIDEO_SUFFIXES', 'files_below', 'find_videos',
+           'holds_frames']
+
+VIDEO_SUFFIXES = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4',
+                  '.mpeg', '.mpg', '.webm', '.wmv')
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+
+
+def files_below(folder: Path,
+                suffixes: Sequence[str] = VIDEO_SUFFIXES) -> list[Path]:
+    """Files of some kind in a folder and in the folders inside it.
+
+    Args:
+        folder (Path): Where to look.
+        suffixes (Sequence[str]): What their names end in, in lower case.
+
+    Returns:
+        list[Path]: Sorted.
+    """
+    return sorted(path for path in folder.rglob('*')
+                  if path.suffix.lower() in suffixes and path.is_file())
+
+
+def holds_frames(folder: Path) -> bool:
+    """Whether pictures lie directly in a folder."""
+    return any(path.suffix.lower() in IMAGE_SUFFIXES
+               for path in folder.iterdir())
+
+
+def find_videos(paths: Sequence[str | os.PathLike]) -> list[Path]:
+    """The videos that paths stand for, each once.
+
+    Args:
+        paths (Sequence[str | os.PathLike]): Video files; folders of frames,
+            which are one video each; folders that hold such files and
+            folders at any depth.
+
+    Returns:
+        list[Path]: In the order given, those of a folder sorted.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If a folder holds no videos, or there is no path at all.
+    """
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(
+                f'{path} does not exist: give a video, a folder of frames or '
+                'a folder of videos')
+        if path.is_dir() and not holds_frames(path):
+            inside = files_below(path) + sorted(
+                {picture.parent
+                 for picture in files_below(path, IMAGE_SUFFIXES)})
+            if not inside:
+                raise ValueError(
+                    f'{path} holds neither videos '
+                    f'({", ".join(VIDEO_SUFFIXES)}) nor folders of frames: '
+                    'give another folder')
+            found.update(dict.fromkeys(inside))
+        else:
+            found[path] = None
+    if not found:
+        raise ValueError('there is no video to look at: give at least one')
+    return list(found)

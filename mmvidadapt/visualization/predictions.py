@@ -1,0 +1,276 @@
+"""Pictures and videos of what a classifier said."""
+
+import os
+import textwrap
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import decord
+import matplotlib.pyplot as plt
+import mmcv
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from PIL import Image, ImageDraw, ImageFont
+
+from ..apis.video_classifier import Prediction, Timeline
+from ..datasets.video_files import IMAGE_SUFFIXES, files_below
+from ..files import whole_file
+from .canvas import save_figure, tile
+from .runs import spread
+
+__all__ = ['draw_sheet', 'draw_timeline', 'write_labelled']
+
+#: Videos on one page of a contact sheet.
+PAGE = 12
+#: Frames shown of each.
+SHOWN = 5
+#: Lowest picture on which labels can be read.
+LEAST_HEIGHT = 240
+#: Frames per second of a video that is made of a folder of frames.
+FRAMES_RATE = 12
+
+
+def _picture(path: Path) -> np.ndarray:
+    return mmcv.imread(path, channel_order='rgb')
+
+
+def _thumbnails(video: Path, number: int, height: int = 120) -> np.ndarray:
+    """Small frames spread evenly over a video, ``(N, H, W, 3)``."""
+    if video.is_dir():
+        files = files_below(video, IMAGE_SUFFIXES)
+        frames = [_picture(files[place])
+                  for place in spread(number, len(files))]
+    else:
+        reader = decord.VideoReader(str(video))
+        frames = list(reader.get_batch(
+            spread(number, len(reader))).asnumpy())
+    width = max(1, round(frames[0].shape[1] * height / frames[0].shape[0]))
+    return np.stack([cv2.resize(frame, (width, height),
+                                interpolation=cv2.INTER_AREA)
+                     for frame in frames])
+
+
+def _strip(frames: np.ndarray) -> np.ndarray:
+    """Frames side by side with white between them."""
+    gap = np.full((frames.shape[1], 4, 3), 255, np.uint8)
+    parts = [part for frame in frames for part in (frame, gap)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def _short(text: str, width: int = 26) -> str:
+    return textwrap.shorten(text, width, placeholder='...') if (
+        ' ' in text) else text[:width]
+
+
+def draw_sheet(predictions: Sequence[Prediction], path: Path) -> list[Path]:
+    """A contact sheet: frames of each video, and a bar for each class.
+
+    Args:
+        predictions (Sequence[Prediction]): What was said; videos that could
+            not be read are left out.
+        path (Path): PNG. Further pages of 12 videos are called
+            ``NAME-2.png``, ``NAME-3.png``, ...
+
+    Returns:
+        list[Path]: What was written.
+
+    Raises:
+        ValueError: If no video could be read.
+    """
+    sound = [one for one in predictions if one.error is None]
+    if not sound:
+        raise ValueError('no video could be read, so there is nothing to '
+                         'draw')
+    written = []
+    for page in range(0, len(sound), PAGE):
+        name = path if not page else path.with_name(
+            f'{path.stem}-{page // PAGE + 1}{path.suffix}')
+        save_figure(_sheet(sound[page:page + PAGE]), name)
+        written.append(name)
+    return written
+
+
+def _sheet(predictions: Sequence[Prediction]) -> Figure:
+    figure = plt.figure(figsize=(13, 1.9 * len(predictions)),
+                        layout='constrained')
+    grid = GridSpec(len(predictions), 2, figure, width_ratios=(2.4, 1))
+    rows = max(len(one.labels) for one in predictions)
+    for row, one in enumerate(predictions):
+        axes = figure.add_subplot(grid[row, 0])
+        tile(axes, _strip(_thumbnails(Path(one.video), SHOWN)))
+        axes.set_title(os.path.basename(one.video), fontsize=10, loc='left')
+        axes.set_anchor('W')
+        bars = figure.add_subplot(grid[row, 1])
+        _bars(bars, one, max(rows, 3))
+    return figure
+
+
+def _bars(axes: plt.Axes, one: Prediction, rows: int) -> None:
+    places = -np.arange(len(one.labels))
+    colours = ['tab:blue'] + ['0.7'] * (len(places) - 1)
+    axes.barh(places, one.scores, color=colours, height=.75)
+    axes.set_ylim(.5 - rows, .5)
+    # Probabilities on one scale; other scores on their own.
+    if min(one.scores) >= 0 and max(one.scores) <= 1:
+        axes.set_xlim(0, 1.12)
+    for place, score in zip(places, one.scores, strict=True):
+        axes.text(max(score, 0), place, f' {score:.2f}', va='center',
+                  fontsize=8)
+    axes.set_yticks(places, [_short(label) for label in one.labels],
+                    fontsize=9)
+    axes.set_xticks([])
+    axes.spines[['top', 'right', 'bottom']].set_visible(False)
+
+
+def draw_timeline(timeline: Timeline, path: Path, classes: int = 5) -> None:
+    """Scores over time under frames of the video.
+
+    Args:
+        timeline (Timeline): Scores of windows.
+        path (Path): PNG.
+        classes (int): Classes drawn: those whose highest score is highest.
+    """
+    figure = plt.figure(figsize=(12, 5), layout='constrained')
+    grid = GridSpec(2, 1, figure, height_ratios=(1, 3))
+    ends = float(timeline.starts[-1] + timeline.length)
+    axes = figure.add_subplot(grid[0])
+    frames = _thumbnails(Path(timeline.video), 10)
+    axes.imshow(_strip(frames), extent=(0, ends, 0, 1), aspect='auto')
+    axes.set_axis_off()
+    axes.set_title(os.path.basename(timeline.video), fontsize=11, loc='left')
+    curves = figure.add_subplot(grid[1], sharex=axes)
+    middles = timeline.starts + timeline.length / 2
+    # Each window counts from its own start to the next one's.
+    edges = np.concatenate([[0.], (middles[1:] + middles[:-1]) / 2, [ends]])
+    for place, k in enumerate(timeline.strongest(classes)):
+        curves.stairs(timeline.scores[:, k], edges, baseline=None,
+                      linewidth=2, color=f'C{place}',
+                      label=_short(timeline.classes[k], 40))
+    curves.set_xlim(0, ends)
+    low, high = float(timeline.scores.min()), float(timeline.scores.max())
+    if low >= 0 and high <= 1:
+        curves.set_ylim(0, max(.05, high * 1.08))
+    curves.set_xlabel('seconds')
+    curves.set_ylabel(f'score of a window of {timeline.length:.3g} s')
+    curves.grid(alpha=.3)
+    curves.legend(loc='center left', bbox_to_anchor=(1.005, .5), fontsize=9)
+    save_figure(figure, path)
+
+
+# -- videos ----------------------------------------------------------------
+
+
+def _frames(video: Path) -> tuple[float, Iterator[np.ndarray]]:
+    """Frames per second, and the frames ``(H, W, 3)`` in RGB."""
+    if video.is_dir():
+        files = files_below(video, IMAGE_SUFFIXES)
+        return FRAMES_RATE, map(_picture, files)
+    reader = decord.VideoReader(str(video))
+    return reader.get_avg_fps(), (frame.asnumpy() for frame in reader)
+
+
+def _panel(lines: Sequence[tuple[str, float]], size: tuple[int, int]
+           ) -> np.ndarray:
+    """Labels and bars of their scores on a dark ground.
+
+    Args:
+        lines (Sequence[tuple[str, float]]): Labels with scores.
+        size (tuple[int, int]): Width and height of the video.
+
+    Returns:
+        np.ndarray: ``(H', W, 4)``, uint8; drawn at the foot of the video.
+    """
+    width, height = size
+    letters = max(14, round(height / 18))
+    font = ImageFont.truetype(font_manager.findfont('DejaVu Sans'), letters)
+    step = round(letters * 1.45)
+    panel = Image.new('RGBA', (width, step * len(lines) + letters // 2),
+                      (0, 0, 0, 150))
+    draw = ImageDraw.Draw(panel)
+    for row, (label, score) in enumerate(lines):
+        top = letters // 4 + row * step
+        if 0 <= score <= 1:
+            draw.rectangle((0, top, round(score * width), top + step - 3),
+                           fill=(40, 110, 190, 210) if not row else
+                           (90, 90, 90, 200))
+        number = f'{score:.2f}'
+        room = width - draw.textlength(number, font) - 3 * letters // 2
+        while label and draw.textlength(label, font) > room:
+            label = label.removesuffix('...')[:-1]
+            label = label.rstrip() + '...' if label else ''
+        draw.text((letters // 2, top), label, (255, 255, 255), font)
+        draw.text((width - letters // 2, top), number, (255, 255, 255), font,
+                  anchor='ra')
+    return np.asarray(panel)
+
+
+def _labels_at(said: Prediction | Timeline, seconds: float,
+               number: int) -> tuple[tuple[str, float], ...]:
+    """Labels and scores to show at a time."""
+    if isinstance(said, Prediction):
+        return tuple(zip(said.labels, said.scores, strict=True))[:number]
+    middles = said.starts + said.length / 2
+    row = said.scores[np.abs(middles - seconds).argmin()]
+    order = np.argsort(-row, kind='stable')[:number]
+    return tuple((said.classes[k], float(row[k])) for k in order)
+
+
+def write_labelled(said: Prediction | Timeline, path: Path,
+                   number: int = 3) -> None:
+    """Write the video with labels drawn on it, as H.264 without sound.
+
+    Args:
+        said (Prediction | Timeline): Labels of the whole video, or of its
+            times.
+        path (Path): ``.mp4`` file to write.
+        number (int): Labels to show.
+
+    Raises:
+        ImportError: If PyAV is not installed.
+        ValueError: If the video could not be read.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError("an output video needs PyAV: pip install "
+                          "'.[video]', or ask for a .png") from error
+    if isinstance(said, Prediction) and said.error is not None:
+        raise ValueError(f'there is no video to draw on: {said.error}')
+    rate, frames = _frames(Path(said.video))
+    panels: dict[tuple, np.ndarray] = {}
+    with whole_file(path) as part, av.open(str(part), 'w') as out:
+        stream = None
+        for place, frame in enumerate(frames):
+            scale = max(1., LEAST_HEIGHT / frame.shape[0])
+            # H.264 in its usual form has even sides.
+            width, height = (2 * round(scale * side / 2)
+                             for side in frame.shape[1::-1])
+            if (height, width) != frame.shape[:2]:
+                frame = cv2.resize(frame, (width, height))
+            if stream is None:
+                stream = out.add_stream('libx264', rate=Fraction(
+                    rate).limit_denominator(1001))
+                stream.width, stream.height = width, height
+                stream.pix_fmt = 'yuv420p'
+            lines = _labels_at(said, place / rate, number)
+            if lines not in panels:
+                panels[lines] = _panel(lines, (width, height))
+            for packet in stream.encode(av.VideoFrame.from_ndarray(
+                    _blend(frame, panels[lines]))):
+                out.mux(packet)
+        for packet in stream.encode() if stream is not None else ():
+            out.mux(packet)
+
+
+def _blend(frame: np.ndarray, panel: np.ndarray) -> np.ndarray:
+    """The frame with a panel over its foot."""
+    frame = frame.copy()
+    panel = panel[:len(frame)]
+    foot = frame[-len(panel):]
+    alpha = panel[..., 3:] / 255.
+    foot[:] = foot * (1 - alpha) + panel[..., :3] * alpha
+    return frame

@@ -1,0 +1,51 @@
+"""One tiny model of each method, with a checkpoint that has seen nothing."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mmaction.apis import init_recognizer
+
+from tests.tiny import write_tiny_config
+
+#: A config of each method; all read video files, but the last one.
+METHODS = dict(
+    inti='inti/vitb_k400.py',
+    tds_clip='tds_clip/vitb_ssv2.py',
+    mote='mote/vitb_zeroshot_ucf101.py',
+    msta='msta/vitb_fewshot_hmdb51.py',
+    frames='tds_clip/vitb_ssv1.py')
+
+
+class SmallModel(NamedTuple):
+    """A config and a checkpoint that fits it.
+
+    Args:
+        config (str): Path of the config.
+        checkpoint (str): Path of the checkpoint.
+    """
+
+    config: str
+    checkpoint: str
+
+
+def write_model(method: str, folder: Path, **changes: object) -> SmallModel:
+    """Write a tiny config and a checkpoint of random weights.
+
+    Args:
+        method (str): Key of ``METHODS``.
+        folder (Path): Where to write.
+        **changes (object): As in ``write_tiny_config``.
+
+    Returns:
+        SmallModel: Their paths.
+    """
+    config = write_tiny_config(METHODS[method], folder, **changes)
+    generator = torch.Generator().manual_seed(0)
+    model = init_recognizer(config, device='cpu')
+    for param in model.parameters():
+        # Zeroed parts come alive, and videos get scores of their own.
+        param.data.add_(.05 * torch.randn(param.shape, generator=generator))
+    checkpoint = folder / f'{method}.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
+    return SmallModel(config, str(checkpoint))
