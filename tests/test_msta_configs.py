@@ -386,10 +386,14 @@ def test_a_zero_shot_test_differs_from_the_training_in_the_classes(
     lists = []
     for split in '123':
         monkeypatch.setenv('SPLIT', split)
-        lists.append(config(f'{size}_zeroshot_{name}')
-                     .test_dataloader.dataset.ann_file)
+        other = config(f'{size}_zeroshot_{name}')
+        lists.append(other.test_dataloader.dataset.ann_file)
+        # The classes of Kinetics-600 are those of the list.
+        assert other.model.cls_head.classes == (
+            f'k600_zeroshot_{split}' if name == 'k600' else name)
     assert [re.search(r'_(\d)_', path)[1] for path in lists] == [*'123']
     assert lists[0] == cfg.ann_file_val
+    assert cfg.model.cls_head.classes in (name, 'k600_zeroshot_1')
 
 
 # Figures --------------------------------------------------------------------
