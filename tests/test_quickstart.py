@@ -639,33 +639,6 @@ def test_steps_of_all_models_are_timed(tool) -> None:
 # -- the figures -----------------------------------------------------------
 
 
-def test_pair_weights_are_those_that_the_model_used() -> None:
-    cfg = Config.fromfile(ROOT / 'configs/quickstart/inti.py')
-    backbone = MODELS.build(
-        dict(cfg.model.backbone,
-             encoder=dict(cfg.model.backbone.encoder, weights=None)))
-    backbone.eval()
-    for layer, adapter in backbone.adapters[0].items():
-        # First frame of each pair before block 1, second before block 2.
-        adapter.fc2.bias.data = torch.tensor(
-            [9., -9.] if layer == '1' else [-9., 9.])
-    first, second = figures.pair_weights(backbone,
-                                         torch.randn(1, 3, 8, 48, 48))
-    assert first.shape == (8, 37) and second.shape == (4, 37)
-    np.testing.assert_allclose(first[0::2], 1, atol=1e-6)
-    np.testing.assert_allclose(second[1::2], 1, atol=1e-6)
-    np.testing.assert_allclose(second[0::2] + second[1::2], 1, atol=1e-6)
-
-
-def test_weights_of_a_model_without_inti_are_refused() -> None:
-    cfg = Config.fromfile(ROOT / 'configs/quickstart/naive.py')
-    backbone = MODELS.build(
-        dict(cfg.model.backbone,
-             encoder=dict(cfg.model.backbone.encoder, weights=None)))
-    with pytest.raises(ValueError, match='no InTI.*adapters='):
-        figures.pair_weights(backbone, torch.randn(1, 3, 8, 48, 48))
-
-
 @pytest.fixture(scope='module')
 def side_model(tool, data) -> tuple:
     """An untrained TDS-CLIP model: work folder, checkpoint and weights."""

@@ -1,6 +1,6 @@
 """The weight of every frame in what InTI makes of a clip."""
 
-from typing import List
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,45 @@ def frame_weights(backbone: nn.Module, clip: Tensor) -> Tensor:
         ValueError: If nothing in the backbone predicts weights, or something
             merges frames without any.
     """
+    return path_weights(pair_weights(backbone, clip))
+
+
+def path_weights(pairs: Sequence[Tensor]) -> Tensor:
+    """The product of the weights along the path of each frame.
+
+    Args:
+        pairs (Sequence[Tensor]): Of :func:`pair_weights`.
+
+    Returns:
+        Tensor: ``(B, T, 1+N)``, as of :func:`frame_weights`.
+    """
+    # Which current frame each original frame went into.
+    frame_of = torch.arange(pairs[0].shape[1], device=pairs[0].device)
+    product = torch.ones_like(pairs[0])
+    for weights in pairs:
+        product = product * weights[:, frame_of]
+        frame_of = frame_of // 2
+    return product
+
+
+def pair_weights(backbone: nn.Module, clip: Tensor) -> list[Tensor]:
+    """The weight of each frame in its pair, at every merging adapter.
+
+    Runs the backbone once, in eval mode, and leaves it as it was.
+
+    Args:
+        backbone (nn.Module): As for :func:`frame_weights`.
+        clip (Tensor): ``(B, 3, T, H, W)``, as the backbone reads it.
+
+    Returns:
+        list[Tensor]: In the order of the blocks, ``(B, T_in, 1+N)`` of the
+        ``T_in`` frames that enter the adapter, float32; class token first. A
+        last frame that was repeated, to make a pair, has both weights.
+
+    Raises:
+        ValueError: If nothing in the backbone predicts weights, or something
+            merges frames without any.
+    """
     merging = [
         m for m in backbone.modules()
         if hasattr(m, 'frames_after') and m.frames_after(2) < 2
@@ -45,36 +84,17 @@ def frame_weights(backbone: nn.Module, clip: Tensor) -> Tensor:
     if not merging:
         raise ValueError(f'{type(backbone).__name__} holds no adapter that '
                          'weighs frames: add InTI or LinearPooling')
-    path = _Path(clip.shape[2])
-    with watching(backbone, {m: path.follow for m in merging}, before=True):
-        backbone(clip)
-    return path.weights()
+    found: list[Tensor] = []
 
-
-class _Path:
-    """Follows the frames of a clip through the adapters that merge them.
-
-    Args:
-        num_frames (int): Frames of the clip.
-    """
-
-    def __init__(self, num_frames: int) -> None:
-        # Which current frame each original frame went into.
-        self.frame_of = torch.arange(num_frames)
-        self.factors: List[Tensor] = []
-
-    def follow(self, module: nn.Module, args: tuple) -> None:
-        """Forward pre-hook: predict the weights, and step to the pairs."""
+    def keep(module: nn.Module, args: tuple) -> None:
         x, layout = args[:2]
         weights = module.predict_weights(x, layout)  # (B, T/2, 1+N, 2)
         weights = weights.transpose(2, 3).flatten(1, 2)  # (B, T, 1+N)
         if layout.num_frames % 2:
-            # The last frame was repeated: it has both weights of its pair.
             last = weights[:, -2:].sum(dim=1, keepdim=True)
             weights = torch.cat([weights[:, :-2], last], dim=1)
-        self.factors.append(weights[:, self.frame_of.to(weights.device)])
-        self.frame_of = self.frame_of // 2
+        found.append(weights)
 
-    def weights(self) -> Tensor:
-        """The product of all factors, ``(B, T, 1+N)``."""
-        return torch.stack(self.factors).prod(dim=0)
+    with watching(backbone, {m: keep for m in merging}, before=True):
+        backbone(clip)
+    return found

@@ -1,5 +1,7 @@
 """Where in a clip the tokens of a side network are large."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Dict
 
@@ -47,3 +49,31 @@ def side_activations(backbone: nn.Module, clip: Tensor) -> Dict[str, Tensor]:
                              for name, module in parts.items()}):
         backbone(clip)
     return found
+
+
+@contextmanager
+def without_sme(backbone: SideCLIPViT) -> Iterator[None]:
+    """Leave the frame differences of the SME-Adapter out for a while.
+
+    Side tokens are then those of the centre frames alone (Eq. 3 with
+    ``alpha=0``); no weight changes.
+
+    Args:
+        backbone (SideCLIPViT): A model with an SME-Adapter.
+
+    Yields:
+        None: While it is switched off.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    stem = backbone.stem
+    if stem.window == 1:
+        raise ValueError('the side network has window=1, so no SME-Adapter '
+                         'to switch off: use a model with a wider window')
+    alpha = stem.alpha
+    try:
+        stem.alpha = 0.
+        yield
+    finally:
+        stem.alpha = alpha

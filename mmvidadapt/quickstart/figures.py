@@ -3,24 +3,17 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..apis.inti_weights import pair_weights
 from ..apis.side_activations import side_activations
-from ..models.adapters.inti import InTI
-from ..models.clip.layout import TokenLayout
-from ..visualization.canvas import (
-    add_scale,
-    heat_map,
-    row_name,
-    save_figure,
-    tile,
-)
+from ..visualization.canvas import add_scale, save_figure
+from ..visualization.inti import draw_weights
+from ..visualization.side import draw_activations
 from .transfer import Transfer
 
 
@@ -57,113 +50,6 @@ class Findings(NamedTuple):
 # -- InTI's weights over the frames ----------------------------------------
 
 
-@torch.no_grad()
-def pair_weights(backbone: nn.Module, clip: Tensor) -> List[np.ndarray]:
-    """The weights that each InTI of a backbone gives to its input frames.
-
-    Args:
-        backbone (nn.Module): A ``CLIPViT`` with InTI among its adapters, in
-            eval mode.
-        clip (Tensor): ``(1, 3, T, H, W)``, normalised.
-
-    Returns:
-        list[np.ndarray]: For each InTI, in the order of the blocks,
-        ``(T_in, 1+N)``: the weight of every token in its pair; the class
-        token first.
-
-    Raises:
-        ValueError: If the backbone has no InTI.
-    """
-    found: List[np.ndarray] = []
-
-    def look(module: InTI, inputs: Tuple[Tensor, TokenLayout, nn.Module],
-             ) -> None:
-        weights = module.predict_weights(inputs[0], inputs[1])
-        # (1, T/2, 1+N, 2) -> (T, 1+N)
-        found.append(weights[0].transpose(1, 2).flatten(0, 1).cpu().numpy())
-
-    handles = [m.register_forward_pre_hook(look)
-               for m in backbone.modules() if isinstance(m, InTI)]
-    if not handles:
-        raise ValueError('the model has no InTI, whose weights could be '
-                         'drawn: use a config with adapters=[dict(type='
-                         "'InTI', layers=[...])]")
-    backbone(clip)
-    for handle in handles:
-        handle.remove()
-    return found
-
-
-def _weight_map(weights: np.ndarray, grid: Tuple[int, int],
-                size: Tuple[int, int]) -> np.ndarray:
-    """Patch weights ``(T, 1+N)`` as pictures ``(T, H, W)``."""
-    maps = torch.from_numpy(weights[:, 1:]).reshape(-1, 1, *grid)
-    return F.interpolate(maps, size=size, mode='nearest')[:, 0].numpy()
-
-
-def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
-                 grid: Tuple[int, int], title: str, path: Path) -> None:
-    """Frames, weights and aggregated frames of every InTI (the paper's
-    Fig. 4).
-
-    ::
-
-        frames            | 1 | 2 | 3 | 4 |     T columns
-        weights in pairs  | a | b | a | b |     colour: share of the pair
-        aggregated        |  1+2  |  3+4  |     pixels mixed by the weights
-        weights in pairs  |   a   |   b   |     next InTI
-        ...
-
-    Args:
-        frames (np.ndarray): ``(T, H, W, 3)`` RGB, uint8.
-        weights (Sequence[np.ndarray]): Of :func:`pair_weights`.
-        grid (Tuple[int, int]): Patch rows and columns.
-        title (str): Headline.
-        path (Path): PNG file.
-    """
-    pictures = frames.astype(np.float32) / 255
-    count, size = len(frames), frames.shape[1:3]
-    num_rows = 1 + 2 * len(weights)
-    figure = plt.figure(figsize=(1.35 * count + 2.6, 1.5 * num_rows + 0.9),
-                        layout='constrained')
-    figure.suptitle(title, fontsize=13)
-    table = figure.add_gridspec(num_rows, count + 1,
-                                width_ratios=[1.5] + [1] * count)
-
-    row_name(figure, table[0, 0], f'{count} frames')
-    for t in range(count):
-        axes = figure.add_subplot(table[0, 1 + t])
-        tile(axes, pictures[t])
-        axes.set_title(f'{t + 1}', fontsize=10)
-    images = []
-    weight_axes = []
-    for stage, found in enumerate(weights):
-        maps = _weight_map(found, grid, size)
-        width = count // len(maps)
-        row_name(figure, table[1 + 2 * stage, 0],
-                 f'InTI {stage + 1}:\nweight of each\npatch in its pair')
-        for t, values in enumerate(maps):
-            axes = figure.add_subplot(
-                table[1 + 2 * stage, 1 + t * width:1 + (t + 1) * width])
-            images.append(heat_map(axes, pictures[t], values, 'RdBu_r'))
-            axes.set_xlabel(f'mean {values.mean():.2f}', fontsize=9)
-            weight_axes.append(axes)
-        mixed = maps[..., None] * pictures
-        pictures = mixed[0::2] + mixed[1::2]
-        row_name(figure, table[2 + 2 * stage, 0],
-                 f'aggregated:\n{len(pictures)} frames')
-        width = count // len(pictures)
-        for t, picture in enumerate(pictures):
-            axes = figure.add_subplot(
-                table[2 + 2 * stage, 1 + t * width:1 + (t + 1) * width])
-            tile(axes, picture)
-            axes.set_xlabel(f'frames {t * width + 1} to {(t + 1) * width}',
-                            fontsize=9)
-    add_scale(figure, images[-1], 'weight in the pair: 0.5 is the plain '
-              'mean, 1 takes this frame alone')
-    save_figure(figure, path)
-
-
 def draw_inti(found: Findings, path: Path) -> None:
     """Draw what InTI does to a clip.
 
@@ -172,58 +58,15 @@ def draw_inti(found: Findings, path: Path) -> None:
         path (Path): PNG file.
     """
     look = found.looks['InTI']
+    weights = [found[0].cpu().numpy()
+               for found in pair_weights(look.backbone, look.clip)]
     draw_weights(
-        look.frames, pair_weights(look.backbone, look.clip),
+        look.frames, weights,
         look.backbone.encoder.arch.grid_size,
         f'What InTI keeps of "{found.text}"', path)
 
 
 # -- activations of a side network -----------------------------------------
-
-
-def draw_activations(frames: np.ndarray, norms: Dict[str, np.ndarray],
-                     title: str, path: Path) -> None:
-    """Frames, and how large the tokens of models are on them (TDS-CLIP's
-    Fig. 5).
-
-    ::
-
-        frames         | 1 | 2 | 3 | 4 |
-        a model        | a | b | c | d |     colour: size of each token
-        another model  | a | b | c | d |
-
-    Each model has a scale of its own: 0 is its smallest token in the clip, 1
-    its largest.
-
-    Args:
-        frames (np.ndarray): ``(T, H, W, 3)`` RGB, uint8.
-        norms (Dict[str, np.ndarray]): Name of the row -> norms of tokens,
-            ``(T, rows, columns)``.
-        title (str): Headline.
-        path (Path): PNG file.
-    """
-    count = len(frames)
-    figure = plt.figure(
-        figsize=(1.35 * count + 2.6, 1.5 * (1 + len(norms)) + 0.9),
-        layout='constrained')
-    figure.suptitle(title, fontsize=13)
-    table = figure.add_gridspec(1 + len(norms), count + 1,
-                                width_ratios=[1.5] + [1] * count)
-    row_name(figure, table[0, 0], f'{count} frames')
-    for t, frame in enumerate(frames):
-        axes = figure.add_subplot(table[0, 1 + t])
-        tile(axes, frame)
-        axes.set_title(f'{t + 1}', fontsize=10)
-    images = []
-    for row, (name, values) in enumerate(norms.items(), start=1):
-        row_name(figure, table[row, 0], name)
-        scaled = (values - values.min()) / np.ptp(values)
-        for t, frame in enumerate(frames):
-            axes = figure.add_subplot(table[row, 1 + t])
-            images.append(heat_map(axes, frame / 255, scaled[t], 'inferno'))
-    add_scale(figure, images[-1], 'size (L2 norm) of each token:\n0 is the '
-              'smallest of the row, 1 the largest')
-    save_figure(figure, path)
 
 
 def draw_tds_clip(found: Findings, path: Path) -> None:

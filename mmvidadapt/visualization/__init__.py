@@ -7,9 +7,10 @@ returns what to tell the user.
 
 from types import ModuleType
 
-from . import experts
+from . import attention, experts, inti, side
 
 #: By the name that ``tools/visualize.py`` knows it by.
-PICTURES: dict[str, ModuleType] = dict(experts=experts)
+PICTURES: dict[str, ModuleType] = dict(
+    inti=inti, side=side, experts=experts, attention=attention)
 
 __all__ = ['PICTURES']

@@ -1,5 +1,6 @@
 """What pictures share: frames, heat maps over them, scales, files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -14,6 +15,21 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.image import AxesImage
 
 from ..files import whole_file
+
+#: Long names would leave no room for the picture.
+_LONGEST = 34
+
+
+def short(name: str) -> str:
+    """A name, or its beginning if it is long.
+
+    Args:
+        name (str): Of a class or a file.
+
+    Returns:
+        str: At most 34 letters.
+    """
+    return name if len(name) <= _LONGEST else name[:_LONGEST - 1] + '…'
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -86,3 +102,133 @@ def add_scale(figure: Figure, image: AxesImage, label: str) -> None:
     bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
                           aspect=40)
     bar.set_label(label)
+
+
+class FrameTable:
+    """Rows of pictures below the frames of a clip, one column per frame.
+
+    ::
+
+        8 frames     | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |
+        a row of 8   | a | b | c | d | e | f | g | h |
+        a row of 4   |   a   |   b   |   c   |   d   |
+
+    Args:
+        frames (np.ndarray): ``(T, H, W, 3)`` RGB, uint8.
+        num_rows (int): Rows below the frames.
+        title (str): Headline.
+    """
+
+    #: Inches: names on the left, a gap between pictures, a line of text.
+    _NAMES, _GAP, _LINE = 2.1, .07, .19
+
+    def __init__(self, frames: np.ndarray, num_rows: int, title: str) -> None:
+        self.frames = frames / np.float32(255)
+        self.count = len(frames)
+        # Long clips stay legible.
+        self.width = min(1.35, 24 / self.count)
+        self.height = self.width * frames.shape[1] / frames.shape[2]
+        self.size = (
+            self._NAMES + self.count * (self.width + self._GAP) + 1.5,
+            (1 + num_rows) * (self.height + 2 * self._LINE) + .8)
+        # Constrained layout would push narrow pictures of a wide cell aside.
+        self.figure = plt.figure(figsize=self.size)
+        self.figure.suptitle(title, fontsize=13, y=1 - .1 / self.size[1],
+                             va='top')
+        self.rows = 0
+        self.image: AxesImage | None = None
+        self.row(f'{self.count} frames', self.frames,
+                 [str(t + 1) for t in range(self.count)])
+
+    def _place(self, left: float, top: float, width: float,
+               height: float) -> Axes:
+        """Axes at a place in inches from the left and from the top."""
+        return self.figure.add_axes((
+            left / self.size[0], 1 - (top + height) / self.size[1],
+            width / self.size[0], height / self.size[1]))
+
+    def merged(self, number: int) -> np.ndarray:
+        """The frames that each picture of a row stands for, averaged.
+
+        Args:
+            number (int): Pictures of the row.
+
+        Returns:
+            np.ndarray: ``(number, H, W, 3)``, from 0 to 1.
+        """
+        return np.stack([self.frames[first:end].mean(axis=0)
+                         for first, end in self.spans(number)])
+
+    def spans(self, number: int) -> list[tuple[int, int]]:
+        """First frame of each picture of a row, and the one behind its last.
+
+        Args:
+            number (int): Pictures; each stands for the same number of
+                frames, the last one for what is left of them.
+
+        Returns:
+            list[tuple[int, int]]: Counted from 0.
+        """
+        width = -(-self.count // number)
+        return [(t * width, min((t + 1) * width, self.count))
+                for t in range(number)]
+
+    def row(self, name: str, pictures: np.ndarray,
+            captions: Sequence[str] = (), values: np.ndarray | None = None,
+            colours: str = 'inferno') -> None:
+        """Add a row.
+
+        Args:
+            name (str): A few short lines, written left of it.
+            pictures (np.ndarray): ``(n, H, W, 3)``, from 0 to 1.
+            captions (Sequence[str]): Written below each picture.
+            values (np.ndarray | None): ``(n, rows, columns)``, from 0 to 1:
+                drawn over the pictures, which turn grey.
+            colours (str): Matplotlib's name of their colour map.
+        """
+        step = self.width + self._GAP
+        top = .7 + self.rows * (self.height + 2 * self._LINE)
+        self.figure.text(
+            (self._NAMES - .12) / self.size[0],
+            1 - (top + self.height / 2) / self.size[1], name, ha='right',
+            va='center', fontsize=11)
+        for t, (first, end) in enumerate(self.spans(len(pictures))):
+            middle = (first + end - 1) / 2
+            axes = self._place(self._NAMES + middle * step, top, self.width,
+                               self.height)
+            if values is None:
+                tile(axes, pictures[t])
+            else:
+                self.image = heat_map(axes, pictures[t], values[t], colours)
+            if len(captions):
+                axes.set_xlabel(captions[t], fontsize=9, labelpad=2)
+        self.rows += 1
+
+    def save(self, path: Path, scale: str) -> None:
+        """Write the picture.
+
+        Args:
+            path (Path): PNG file.
+            scale (str): What the colours of the values mean.
+        """
+        if self.image is not None:
+            left = self.size[0] - 1.35
+            # Beside the rows with values, the label may need a bit more.
+            height = min(self.size[1] - 1, 5)
+            bar = self.figure.colorbar(self.image, cax=self._place(
+                left, .7, .16, height))
+            bar.set_label(scale)
+        save_figure(self.figure, path)
+
+
+def stretched(values: np.ndarray) -> np.ndarray:
+    """Values on a scale from their smallest (0) to their largest (1).
+
+    Args:
+        values (np.ndarray): Any shape; zeros come of equal values.
+
+    Returns:
+        np.ndarray: The same shape.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    return (values - values.min()) / max(np.ptp(values), 1e-12)

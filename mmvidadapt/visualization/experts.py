@@ -29,7 +29,15 @@ from ..apis.mote_experts import (
 from ..compat.checkpoints import read_checkpoint
 from ..files import whole_file
 from ..models.necks.experts import has_experts
-from .canvas import add_scale, heat_map, row_name, save_figure, tile
+from .canvas import (
+    add_scale,
+    heat_map,
+    row_name,
+    save_figure,
+    short,
+    stretched,
+    tile,
+)
 from .runs import (
     add_model_arguments,
     add_test_set_arguments,
@@ -48,8 +56,6 @@ EXAMPLE = ('python tools/visualize.py experts '
 #: Of the parts that are no single expert.
 _COLOURS = {FRAMES: '0.55', MERGED: '#D55E00', MODULATED: '#CC79A7'}
 _MARKERS = {FRAMES: 'X', MERGED: 'D', MODULATED: 'P'}
-#: Long names of classes would leave no room for the picture.
-_LONGEST = 34
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -258,10 +264,6 @@ def _look(parts: Sequence[str]) -> dict[str, dict]:
         color=_COLOURS[part], marker=_MARKERS[part]) for part in parts}
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[:_LONGEST - 1] + '…'
-
-
 def draw_accuracy(accuracy: Mapping[str, float], num_videos: int,
                   num_classes: int, path: Path) -> None:
     """Accuracy of every part on one test set (Fig. 3, one of its axes).
@@ -340,7 +342,7 @@ def draw_classes(classes: Sequence[Mapping[str, Any]],
         axes.scatter([100 * one['top1'][part] for one in chosen],
                      rows + step, s=70 if part == MERGED else 42,
                      label=part, zorder=3, clip_on=False, **looks[part])
-    axes.set_yticks(rows, [f'{_short(one["name"])} ({one["videos"]})'
+    axes.set_yticks(rows, [f'{short(one["name"])} ({one["videos"]})'
                            for one in chosen])
     axes.set(xlim=(-2, 102), ylim=(len(chosen) - .5, -.5),
              xlabel='top-1, %  (number of videos in brackets)')
@@ -427,8 +429,8 @@ def draw_attention(maps: Sequence[AttentionMap],
         for column, part in enumerate(parts, start=2):
             axes = figure.add_subplot(table[row, column])
             values = one.cosines[part]
-            scaled = (values - values.min()) / max(np.ptp(values), 1e-12)
-            images.append(heat_map(axes, one.frame / 255, scaled, 'inferno'))
+            images.append(heat_map(axes, one.frame / 255, stretched(values),
+                                   'inferno'))
             if row == 0:
                 axes.set_title(part, fontsize=10)
             found = predicted[part][one.place]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvidadapt.apis.inti_weights import frame_weights
+from mmvidadapt.apis.inti_weights import frame_weights, pair_weights
 from mmvidadapt.models.adapters import InTI
 from mmvidadapt.models.backbones import CLIPViT
 from mmvidadapt.models.clip.layout import TokenLayout
@@ -557,7 +557,8 @@ def test_weights_are_those_of_the_merging_itself():
                 m.sigma.zero_()
     x = clip()
     with torch.no_grad():
-        frames, _ = model.encoder.embed(x.transpose(1, 2).flatten(0, 1))
+        frames = model.encoder.ln_pre(
+            model.encoder.embed(x.transpose(1, 2).flatten(0, 1), 8)[0])
         out = model.encoder(x.transpose(1, 2).flatten(0, 1), 8,
                             stacks=[model.adapters])
     weighted = frames.unflatten(0, (2, 8)) * frame_weights(
@@ -565,6 +566,24 @@ def test_weights_are_those_of_the_merging_itself():
     torch.testing.assert_close(
         out.tokens.unflatten(0, (2, 2)),
         weighted.unflatten(1, (2, 4)).sum(2))
+
+
+def test_weights_in_pairs_are_those_that_each_adapter_used():
+    model = backbone(dict(type='InTI', layers=[1, 3]))
+    first, second = (m for m in model.modules() if isinstance(m, InTI))
+    with torch.no_grad():  # the first frame of each pair, then the second
+        first.fc2.bias.copy_(torch.tensor([9., -9.]))
+        second.fc2.bias.copy_(torch.tensor([-9., 9.]))
+    pairs = pair_weights(model, clip())
+    assert [weights.shape for weights in pairs] == [(2, 8, 5), (2, 4, 5)]
+    assert (pairs[0][:, 0::2] > .99).all() and (pairs[1][:, 1::2] > .99).all()
+    for weights in pairs:
+        torch.testing.assert_close(weights[:, 0::2] + weights[:, 1::2],
+                                   torch.ones_like(weights[:, 0::2]))
+    # Frame 2 wins the second pair, which wins the first four frames.
+    together = frame_weights(model, clip())
+    assert (together[:, [2, 6]] > .98).all()
+    torch.testing.assert_close(together[:, 2], pairs[0][:, 2] * pairs[1][:, 1])
 
 
 def test_looking_at_weights_leaves_the_model_as_it_was():
