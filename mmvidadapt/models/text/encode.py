@@ -98,7 +98,8 @@ def _encode(names: Sequence[str], templates: Sequence[str],
              for name in names for template in templates]
     # Evaluation draws nothing: the generator is as it was before.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        # Not torch.manual_seed, which would also reset the accelerators.
+        torch.default_generator.manual_seed(0)
         encoder = CLIPTextEncoder(arch, act, weights, frozen=True)
     tokens = tokenize(texts, encoder.arch)
     if weights is not None:

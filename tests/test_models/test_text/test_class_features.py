@@ -69,10 +69,14 @@ def test_batches_of_like_length_keep_the_order_of_the_texts(monkeypatch):
                                    rtol=1e-5)
 
 
-def test_encoding_ignores_autocast_and_draws_no_random_number(tmp_path):
+def test_encoding_ignores_autocast_and_draws_no_random_number(
+        tmp_path, monkeypatch):
     plain = encode_classes(NAMES, TEMPLATES, **text(tmp_path))
     torch.manual_seed(5)
     state = torch.get_rng_state()
+    # Nor does it reset the generators of other devices.
+    monkeypatch.setattr(torch.cuda, 'manual_seed_all',
+                        lambda seed: pytest.fail('GPUs are seeded'))
     with torch.autocast('cpu', torch.bfloat16):
         other = encode_classes(
             NAMES, TEMPLATES, **text(tmp_path, cache_dir=tmp_path / 'other'))
