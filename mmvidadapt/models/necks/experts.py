@@ -205,6 +205,19 @@ _EXPERT = re.compile(
     r'((?:.*\.)?resblocks\.(\d+)\.mlp\.c_(?:fc|proj))\.(\d+)\.(weight|bias)')
 
 
+def count_experts(state_dict: Mapping[str, Tensor]) -> int:
+    """How many experts a state dict of ``MoTE`` has.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Of any model.
+
+    Returns:
+        int: Experts ``E`` of each layer; 0 if there are none.
+    """
+    found = map(_EXPERT.fullmatch, state_dict)
+    return max((1 + int(match[3]) for match in found if match), default=0)
+
+
 def has_experts(state_dict: Mapping[str, Tensor]) -> bool:
     """Whether a state dict has experts of ``MoTE``.
 
@@ -214,7 +227,7 @@ def has_experts(state_dict: Mapping[str, Tensor]) -> bool:
     Returns:
         bool: Whether :func:`merge_state_dict` can merge it.
     """
-    return any(_EXPERT.fullmatch(key) for key in state_dict)
+    return count_experts(state_dict) > 0
 
 
 def merge_state_dict(state_dict: Mapping[str, Tensor],

@@ -7,7 +7,7 @@ it is used); where the two differ, the default is the program's.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from ..clip.block import Attention
 from ..clip.layout import TokenLayout
-from ..strict_loading import refuse_partial_load
+from ..strict_loading import PartialLoadError, refuse_partial_load
 from .experts import (
     DESIGNS,
     ExpertMLP,
     MergeWeights,
     Path,
+    count_experts,
     layer_weights,
     softmax_weights,
 )
@@ -272,6 +273,7 @@ class MoTE(BaseModule):
             TemporalBlock(embed_dims, num_heads, num_experts, design)
             for _ in range(num_layers))
         self._init_parameters(same_init)
+        self.register_load_state_dict_pre_hook(_refuse_other_experts)
         refuse_partial_load(self)
 
     def _init_parameters(self, same_init: bool) -> None:
@@ -538,6 +540,21 @@ class MoTE(BaseModule):
             parts = [block.feed(part, paths)
                      for part, paths in zip(parts, choices, strict=True)]
         return parts
+
+
+def _refuse_other_experts(neck: MoTE, state_dict: Mapping[str, Tensor],
+                          prefix: str, *_: Any) -> None:
+    """Say which option fits a checkpoint, such as a merged one."""
+    blocks = {key: value for key, value in state_dict.items()
+              if key.startswith(f'{prefix}resblocks.')}
+    given = count_experts(blocks)
+    if blocks and given != neck.num_experts:
+        raise PartialLoadError(
+            f'the checkpoint has {given or "no"} experts'
+            + ('' if given else ', as merged ones have none,')
+            + f' and MoTE has num_experts={neck.num_experts}: set '
+            f'num_experts={given} of the neck, as in --cfg-options '
+            f'model.neck.num_experts={given}')
 
 
 def _version(parameter: Any) -> int:

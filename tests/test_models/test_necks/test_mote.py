@@ -769,12 +769,25 @@ def test_one_expert_is_the_plain_transformer() -> None:
                                baseline(clips())[0][1])
 
 
-@pytest.mark.parametrize('given, wanted', [(0, 3), (3, 0), (3, 2)])
+@pytest.mark.parametrize('design', list(experts.DESIGNS))
+@pytest.mark.parametrize('given, wanted, message', [
+    (0, 3, 'has no experts, as merged ones have none, and MoTE has '
+     'num_experts=3: set num_experts=0 of the neck, as in --cfg-options '
+     'model.neck.num_experts=0'),
+    (3, 0, 'has 3 experts and MoTE has num_experts=0: set num_experts=3 of'),
+    (3, 2, 'has 3 experts and MoTE has num_experts=2: set num_experts=3 of')])
 def test_weights_of_another_number_of_experts_are_refused(
-        given: int, wanted: int) -> None:
+        given: int, wanted: int, message: str, design: str) -> None:
+    model = nn.ModuleDict(dict(neck=small(num_experts=wanted, design=design)))
+    other = nn.ModuleDict(dict(neck=small(num_experts=given, design=design)))
+    with pytest.raises(RuntimeError, match=f'^the checkpoint {message}'):
+        model.load_state_dict(other.state_dict())
+
+
+def test_weights_of_another_design_are_refused() -> None:
     with pytest.raises(RuntimeError, match='does not fit.*MoTE'):
-        small(num_experts=wanted).load_state_dict(
-            small(num_experts=given).state_dict())
+        small(num_experts=3).load_state_dict(
+            small(num_experts=3, design='up').state_dict())
 
 
 def test_state_dict_round_trip() -> None:
