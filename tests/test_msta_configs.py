@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,7 @@ def config(name: str) -> Config:
     return load(f'msta/{name}.py')
 
 
+@cache
 def trained(name: str) -> int:
     """Parameters that train, at full size."""
     with torch.device('meta'):
