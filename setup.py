@@ -102,6 +102,7 @@ setup(
     extras_require={
         'mm': read_requirements('mm'),
         'video': read_requirements('video'),
+        'torchcodec': read_requirements('torchcodec'),
         'optional': read_requirements('optional'),
         'tests': read_requirements('tests'),
         'lint': read_requirements('lint'),

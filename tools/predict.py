@@ -24,6 +24,7 @@ from mmvidadapt.files import whole_file
 from mmvidadapt.visualization.predictions import (
     draw_sheet,
     draw_timeline,
+    video_library,
     write_labelled,
 )
 
@@ -129,6 +130,8 @@ def check(args: argparse.Namespace, videos: Sequence[Path]) -> None:
             raise ValueError(
                 f'--show {args.show} holds one video and there are '
                 f'{len(videos)}: give a folder')
+        if kind != '.png':
+            video_library()
     for path in (args.out, args.show):
         if path is not None and path.suffix and not path.parent.is_dir():
             raise FileNotFoundError(f'{path.parent} does not exist: make the '

@@ -248,12 +248,7 @@ class VideoClassifier:
         if source is None and isinstance(head, TextHead):
             return list(head.class_names)
         if source is None:
-            source = self._dataset.get('metainfo', {}).get('classes')
-        if source is None:
-            # Where tools/data/make_lists.py writes it.
-            lists = self._dataset.get('ann_file')
-            path = osp.join(osp.dirname(lists or ''), 'labels.txt')
-            source = path if lists and osp.isfile(path) else None
+            source = config_classes(self.cfg)
         if source is None:
             return [f'class {place}' for place in range(number)]
         names = class_names(source)
@@ -540,6 +535,30 @@ def _test_set(cfg: Config) -> dict:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset
+
+
+def config_classes(cfg: Config) -> str | Sequence[str] | None:
+    """What names the classes that a config trains on, if anything does.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        str | Sequence[str] | None: For
+        :func:`~mmvidadapt.datasets.class_lists.class_names`: ``classes`` of
+        the head, those of the test set's ``metainfo``, or the path of
+        ``labels.txt`` beside the list of its videos.
+    """
+    dataset = _test_set(cfg)
+    head = cfg.model.get('cls_head') or {}
+    source = head.get('classes') or (
+        dataset.get('metainfo') or {}).get('classes')
+    if source is None:
+        # Where tools/data/make_lists.py writes it.
+        lists = dataset.get('ann_file')
+        path = osp.join(osp.dirname(lists or ''), 'labels.txt')
+        source = path if lists and osp.isfile(path) else None
+    return source
 
 
 def _test_pipeline(cfg: Config) -> list[dict]:

@@ -4,12 +4,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ['IMAGE_SUFFIXES', 'VIDEO_SUFFIXES', 'files_below', 'find_videos',
-           'holds_frames']
+__all__ = ['IMAGE_SUFFIXES', 'MissingExtraError', 'VIDEO_SUFFIXES',
+           'files_below', 'find_videos', 'holds_frames']
 
 VIDEO_SUFFIXES = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4',
                   '.mpeg', '.mpg', '.webm', '.wmv')
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+
+
+class MissingExtraError(ImportError, ValueError):
+    """A package that only some uses need is not there, or does not load."""
 
 
 def files_below(folder: Path,

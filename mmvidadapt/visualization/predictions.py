@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import decord
@@ -17,12 +18,16 @@ from matplotlib.gridspec import GridSpec
 from PIL import Image, ImageDraw, ImageFont
 
 from ..apis.video_classifier import Prediction, Timeline
-from ..datasets.video_files import IMAGE_SUFFIXES, files_below
+from ..datasets.video_files import (
+    IMAGE_SUFFIXES,
+    MissingExtraError,
+    files_below,
+)
 from ..files import whole_file
 from .canvas import save_figure, tile
 from .runs import spread
 
-__all__ = ['draw_sheet', 'draw_timeline', 'write_labelled']
+__all__ = ['draw_sheet', 'draw_timeline', 'video_library', 'write_labelled']
 
 #: Videos on one page of a contact sheet.
 PAGE = 12
@@ -219,6 +224,23 @@ def _labels_at(said: Prediction | Timeline, seconds: float,
     return tuple((said.classes[k], float(row[k])) for k in order)
 
 
+def video_library() -> ModuleType:
+    """PyAV, which writes videos.
+
+    Returns:
+        ModuleType: The package.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError('an output video needs PyAV: pip install '
+                                "'.[video]', or ask for a .png") from error
+    return av
+
+
 def write_labelled(said: Prediction | Timeline, path: Path,
                    number: int = 3) -> None:
     """Write the video with labels drawn on it, as H.264 without sound.
@@ -230,14 +252,10 @@ def write_labelled(said: Prediction | Timeline, path: Path,
         number (int): Labels to show.
 
     Raises:
-        ImportError: If PyAV is not installed.
+        MissingExtraError: If PyAV is not installed.
         ValueError: If the video could not be read.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError("an output video needs PyAV: pip install "
-                          "'.[video]', or ask for a .png") from error
+    av = video_library()
     if isinstance(said, Prediction) and said.error is not None:
         raise ValueError(f'there is no video to draw on: {said.error}')
     rate, frames = _frames(Path(said.video))

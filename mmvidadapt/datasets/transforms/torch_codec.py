@@ -7,6 +7,8 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 
+from ..video_files import MissingExtraError
+
 __all__ = ['TorchCodecDecode', 'TorchCodecInit']
 
 
@@ -14,14 +16,14 @@ def _decoder_class() -> Any:
     """TorchCodec's decoder.
 
     Raises:
-        ImportError: If it, or the FFmpeg that it needs, is not there.
+        MissingExtraError: If it, or the FFmpeg that it needs, is not there.
     """
     try:
         from torchcodec.decoders import VideoDecoder
     except (ImportError, OSError, RuntimeError) as error:
         # It looks for FFmpeg's libraries while it is imported.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ImportError(
+        raise MissingExtraError(
             f'TorchCodec cannot be used ({reason}): install the release for '
             "your torch (pip install '.[torchcodec]') and FFmpeg's "
             'libraries, or read with DecordInit and DecordDecode') from error
@@ -65,7 +67,7 @@ class TorchCodecInit(BaseTransform):
             dict: The same with a reader.
 
         Raises:
-            ImportError: If TorchCodec cannot be used here.
+            MissingExtraError: If TorchCodec cannot be used here.
         """
         decoder = _decoder_class()
         source: Any = results['filename']

@@ -1,0 +1,226 @@
+"""tools/predict.py: text, JSON, videos and pictures of what is seen."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmvidadapt.apis import VideoClassifier
+from mmvidadapt.visualization import predictions
+from tests.scripts import Finished, plain_tool
+from tests.small_models import SmallModel, write_model
+from tests.toy_videos import cut, write_video
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory) -> SmallModel:
+    """A tiny MoTE, which takes any classes."""
+    return write_model('mote', tmp_path_factory.mktemp('mote'))
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory) -> Path:
+    """A folder of three videos, the second one broken."""
+    folder = tmp_path_factory.mktemp('videos')
+    write_video(folder / 'a.mp4', 40)
+    write_video(folder / 'c.avi', 20)
+    cut(folder / 'a.mp4', folder / 'b.mp4', .5)
+    return folder
+
+
+def predict(model: SmallModel, *args: object) -> Finished:
+    """Run the tool on the CPU."""
+    return plain_tool('predict.py', *model, *args, '--device', 'cpu')
+
+
+def drawn(path: Path) -> list[np.ndarray]:
+    """Frames of a video that was written."""
+    reader, frames = cv2.VideoCapture(str(path)), []
+    while (read := reader.read())[0]:
+        frames.append(read[1])
+    return frames
+
+
+def test_a_folder_is_told_as_text_and_json_and_a_broken_video_at_the_end(
+        model, videos, tmp_path):
+    out = tmp_path / 'result.json'
+    done = predict(model, videos, '--classes', 'run, jump,walk', '--topk', 2,
+                   '--out', out, '--batch-size', 2)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[-1].startswith('left out: ')
+    assert 'b.mp4 is truncated' in lines[-1]
+    assert '3/3' in done.stderr  # the bar
+    written = json.loads(out.read_text())
+    assert (written['config'], written['checkpoint']) == model
+    classifier = VideoClassifier(*model, device='cpu')
+    expected = classifier(videos, classes=['run', 'jump', 'walk'], topk=2)
+    for one, other in zip(written['predictions'], expected, strict=True):
+        assert one.get('labels', []) == other.labels
+        assert one.get('scores', []) == pytest.approx(other.scores, abs=1e-5)
+        assert one.get('error') == other.error
+    assert str(expected[0]) in done.stdout
+
+
+def test_what_is_known_before_an_error_is_written(model, videos, tmp_path,
+                                                  monkeypatch):
+    plain, seen = VideoClassifier._scores, []
+
+    def fail_at_last(self, model, batch):
+        seen.append(batch)
+        if len(seen) == 2:
+            raise RuntimeError('out of memory')
+        return plain(self, model, batch)
+
+    monkeypatch.setattr(VideoClassifier, '_scores', fail_at_last)
+    out = tmp_path / 'result.json'
+    with pytest.raises(RuntimeError, match='out of memory'):
+        predict(model, videos, videos / 'a.mp4', '--out', out)
+    told = json.loads(out.read_text())['predictions']
+    assert [Path(one['video']).name for one in told] == ['a.mp4']
+
+
+def test_a_file_is_written_again_while_it_grows(tmp_path):
+    from importlib import util
+    from time import monotonic
+    path = Path(__file__).parents[2] / 'tools' / 'predict.py'
+    spec = util.spec_from_file_location('predict', path)
+    script = util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    out = tmp_path / 'result.json'
+    answers = script.Answers(out, {}, 5)
+    answers.add(script.Prediction('a.mp4', ['run'], [1.]))
+    assert not out.exists()
+    answers._saved = monotonic() - 2 * script.SAVE_EVERY
+    answers.add(script.Prediction('b.mp4', error='broken'))
+    assert [one['video'] for one in json.loads(
+        out.read_text())['predictions']] == ['a.mp4', 'b.mp4']
+
+
+def test_the_labels_are_drawn_on_each_frame_of_the_video(model, videos,
+                                                         tmp_path):
+    done = predict(model, videos / 'a.mp4', '--show', tmp_path / 'out.mp4')
+    assert done.returncode == 0, done.stderr
+    frames = drawn(tmp_path / 'out.mp4')
+    plain = drawn(videos / 'a.mp4')
+    assert len(frames) == len(plain) == 40
+    assert frames[0].shape == (240, 320, 3)  # enlarged: letters need room
+    for frame, before in zip(frames, plain):
+        change = np.abs(frame.astype(int) - cv2.resize(before, (320, 240)))
+        assert change[:160].mean() < 12  # coding alone
+        assert change[-60:].mean() > 30
+        assert frame[-60:].max() > 200  # letters
+
+
+def test_labels_over_time_change_with_the_video(tmp_path):
+    frames = tmp_path / 'frames'
+    frames.mkdir()
+    for number in range(24):  # two seconds, all black
+        cv2.imwrite(str(frames / f'{number:03}.png'),
+                    np.zeros((48, 65, 3), np.uint8))
+    said = predictions.Timeline(
+        str(frames), ['run', 'sleeping'], np.array([0., 1.]), 1.,
+        np.array([[.9, .1], [.1, .9]], np.float32))
+    predictions.write_labelled(said, tmp_path / 'out.mp4', 1)
+    film = drawn(tmp_path / 'out.mp4')
+    assert len(film) == 24 and film[0].shape == (240, 324, 3)
+    letters = [frame[-30:, :120].min(axis=-1) > 120 for frame in film]
+    assert letters[2].mean() > .01
+    assert (letters[2] ^ letters[10]).mean() < .005
+    assert (letters[2] ^ letters[13]).mean() > .02
+    assert (letters[13] ^ letters[22]).mean() < .005
+
+
+def test_a_contact_sheet_has_a_row_for_each_sound_video(model, videos,
+                                                        tmp_path):
+    def height(*what: Path) -> int:
+        done = predict(model, *what, '--show', tmp_path / 'sheet.png')
+        assert 'sheet.png' in done.stdout
+        return cv2.imread(str(tmp_path / 'sheet.png')).shape[0]
+
+    assert height(videos) == pytest.approx(
+        2 * height(videos / 'a.mp4'), abs=2)
+
+
+def test_many_videos_take_several_pages(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, 'PAGE', 2)
+    one = predictions.Prediction(str(videos / 'a.mp4'), ['run'], [1.])
+    written = predictions.draw_sheet([one] * 5, tmp_path / 'sheet.png')
+    assert [path.name for path in written] == [
+        'sheet.png', 'sheet-2.png', 'sheet-3.png']
+    assert all(cv2.imread(str(path)) is not None for path in written)
+    with pytest.raises(ValueError, match='nothing to draw'):
+        predictions.draw_sheet([], tmp_path / 'none.png')
+
+
+def test_windows_are_told_drawn_and_filmed(model, videos, tmp_path):
+    out = tmp_path / 'time.json'
+    done = predict(model, videos, '--window', .8, '--stride', .4, '--out',
+                   out, '--show', tmp_path / 'folder')
+    assert done.returncode == 1 and 'b.mp4 is truncated' in done.stdout
+    assert sorted(path.name for path in (tmp_path / 'folder').iterdir()) == [
+        'a.mp4', 'a.png', 'c.mp4', 'c.png']
+    told = json.loads(out.read_text())['predictions']
+    assert [one['start'] for one in told[0]['windows']] == [0, .4, .8]
+    assert 'truncated' in told[1]['error']
+    assert len(told[2]['windows']) == 1
+    picture = cv2.imread(str(tmp_path / 'folder' / 'a.png'))
+    assert picture.shape[1] > 1200
+    assert len(drawn(tmp_path / 'folder' / 'a.mp4')) == 40
+
+
+def test_videos_of_one_name_do_not_meet(model, videos, tmp_path):
+    write_video(tmp_path / 'a.mp4', 12)
+    done = predict(model, videos / 'a.mp4', tmp_path / 'a.mp4', '--show',
+                   tmp_path / 'out')
+    assert done.returncode == 0, done.stderr
+    assert [len(drawn(tmp_path / 'out' / name))
+            for name in ('a.mp4', 'a-2.mp4')] == [40, 12]
+
+
+def test_another_decoder_and_precision_by_option(model, videos, tmp_path):
+    scores = []
+    for place, options in enumerate((
+            [], ['--bf16'], ['--cfg-options'] + [
+                f'test_dataloader.dataset.pipeline.{step}.type=PyAV{name}'
+                for step, name in ((0, 'Init'), (2, 'Decode'))])):
+        out = tmp_path / f'{place}.json'
+        done = predict(model, videos / 'a.mp4', '--out', out, *options)
+        assert done.returncode == 0, done.stderr
+        scores.append(json.loads(
+            out.read_text())['predictions'][0]['scores'])
+    assert scores[2] == pytest.approx(scores[0], abs=1e-6)
+    assert scores[1] != scores[0]
+    assert scores[1] == pytest.approx(scores[0], abs=.05)
+
+
+@pytest.mark.parametrize('args, message', [
+    (['--stride', 1], '--stride is for sliding windows: add --window'),
+    (['--fps', 1], '--fps is for sliding windows'),
+    (['--out', 'result.txt'], 'is not a JSON file'),
+    (['--out', 'gone/result.json'], 'gone does not exist'),
+    (['--show', 'film.gif'], 'neither .mp4 nor .png nor a folder'),
+    (['--show', 'film.mp4'], 'holds one video and there are 3'),
+    (['--show', 'x.png', '--window', 1], 'holds one video and there are 3'),
+    (['--topk', 0], 'topk=0 is too small'),
+    (['--classes', 'run,run'], 'are both named'),
+    (['--labels', 'k400'], 'there are 400 labels in k400 and the model has '
+     '101'),
+    (['--cfg-options', 'test_pipeline.0.type=PyAVInit'],
+     'changes nothing, because test_dataloader has the pipeline')])
+def test_wrong_options_are_one_sentence(args, message, model, videos):
+    args = ['--labels', 'ucf101', *args] if '--cfg-options' in args else args
+    done = plain_tool('predict.py', *model, videos, '--device', 'cpu', *args)
+    assert message in done.error
+
+
+def test_an_output_video_needs_pyav(model, videos, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'av', None)
+    done = predict(model, videos / 'a.mp4', '--show', tmp_path / 'out.mp4')
+    assert "needs PyAV: pip install '.[video]', or ask for" in done.error
+    with pytest.raises(ImportError, match='needs PyAV'):
+        predictions.write_labelled(predictions.Prediction(
+            str(videos / 'a.mp4'), ['run'], [1.]), tmp_path / 'out.mp4')
