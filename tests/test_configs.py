@@ -24,7 +24,7 @@ PUBLISHED = [path for path in CONFIGS if path.parts[0] != 'quickstart']
 
 
 #: GPUs of the published runs, where they are not 8.
-GPUS = dict(mote=3)
+GPUS = {'mote': 3, 'mixed/vitb_k400_inti-mote.py': 3}
 
 
 def load(path: str | Path) -> Config:
@@ -36,6 +36,7 @@ def test_all_configs_are_found() -> None:
     assert len([p for p in PUBLISHED if p.parts[0] == 'inti']) == 43
     assert len([p for p in PUBLISHED if p.parts[0] == 'tds_clip']) == 28
     assert len([p for p in PUBLISHED if p.parts[0] == 'mote']) == 45
+    assert len([p for p in PUBLISHED if p.parts[0] == 'mixed']) == 7
 
 
 def num_classes(cfg: Config) -> int:
@@ -124,7 +125,8 @@ def test_config_is_complete(path: Path) -> None:
     if 'train' in splits(cfg):
         # One node of GPUs, the batch of one step.
         assert cfg.auto_scale_lr.base_batch_size == (
-            GPUS.get(path.parts[0], 8) * cfg.train_dataloader.batch_size)
+            GPUS.get(str(path), GPUS.get(path.parts[0], 8))
+            * cfg.train_dataloader.batch_size)
         dataset = files(cfg.train_dataloader)
         assert list(dataset.data_prefix.values()) == [cfg.data_root]
     num_frames = cfg.model.backbone.num_frames * window(cfg)

@@ -257,7 +257,8 @@ def test_metafile_lists_every_config_of_its_method(metafile: Path) -> None:
     content = yaml.safe_load(metafile.read_text())
     collections = {c['Name'] for c in content['Collections']}
     for collection in content['Collections']:
-        assert collection['Paper']['Title']
+        if metafile.parent.name != 'mixed':  # nobody published these
+            assert collection['Paper']['Title']
         assert (ROOT / collection['README']).is_file(), collection['README']
     listed = [model['Config'] for model in content['Models']]
     assert len(listed) == len(set(listed))

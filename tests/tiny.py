@@ -60,7 +60,7 @@ def shrink_model(cfg: Config, width: int = 48) -> None:
     if 'side_dims' in backbone:
         backbone.side_dims //= 4
         width = backbone.side_dims
-    if encoder.get('project'):
+    if encoder.get('project') or backbone.get('add_to_clip'):
         width = JOINT
     head = cfg.model.cls_head
     head.in_channels = width

@@ -1,0 +1,87 @@
+"""The mixed configs train and test, and docs/mixing.md says what they cost."""
+
+import importlib.util
+import re
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.scripts import plain_tool, tool
+from tests.test_configs import load
+from tests.tiny import write_tiny_config
+
+FOLDER = ROOT / 'configs/mixed'
+NAMES = sorted(path.stem for path in FOLDER.glob('*.py'))
+PAGE = ROOT / 'docs/mixing.md'
+#: Configs that test a checkpoint of another on other classes.
+ZERO_SHOT = {name: name.replace('zeroshot_ucf101', 'k400')
+             for name in NAMES if 'zeroshot' in name}
+
+
+def run(name: str, config: str, *args: str) -> str:
+    done = tool(name, config, *args)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr + done.stdout
+
+
+@pytest.mark.parametrize('name', [n for n in NAMES if n not in ZERO_SHOT])
+def test_a_mix_trains_is_validated_and_tested(
+        name: str, tmp_path: Path) -> None:
+    work = str(tmp_path / 'work')
+    config = write_tiny_config(f'mixed/{name}.py', tmp_path)
+    log = run('train.py', config, '--work-dir', work, '--synthetic', '4')
+    losses = [float(x) for x in re.findall(r' loss: (\S+)', log)]
+    assert losses and all(0 < loss < 100 for loss in losses)
+    assert ('loss_mse' in log) == name.endswith('mote')
+    assert ('loss_consistency' in log) == ('msta' in name)
+    checkpoint = str(tmp_path / 'work' / 'epoch_1.pth')
+    tests = [name, *(zero for zero, of in ZERO_SHOT.items() if of == name)]
+    for other in tests:
+        config = write_tiny_config(f'mixed/{other}.py', tmp_path)
+        log = run('test.py', config, checkpoint, '--work-dir', work,
+                  '--synthetic', '2')
+        assert re.search(r'acc/top1: [01]\.\d+', log)
+
+
+def test_zero_shot_configs_have_the_model_of_the_training() -> None:
+    assert len(ZERO_SHOT) == 2
+    for name, trained in ZERO_SHOT.items():
+        one, other = (load(f'mixed/{n}.py').model for n in (name, trained))
+        for option in ('classes', 'average_clips', 'label_smooth_eps'):
+            one.cls_head.pop(option, None)
+            other.cls_head.pop(option, None)
+        assert one == other
+
+
+def test_inti_and_mote_cost_0_65_of_mote() -> None:
+    row, = re.findall(r'^\| InTI \+ MoTE .*$', PAGE.read_text(), re.M)
+    assert row.endswith('| 0.65 x `mote/vitb_k400.py` |')
+
+
+def test_readme_names_every_config() -> None:
+    text = (FOLDER / 'README.md').read_text()
+    assert sorted(re.findall(r'^\| `(.*)\.py` \|', text, re.M)) == NAMES
+
+
+def test_the_page_is_what_the_table_and_the_configs_say() -> None:
+    done = plain_tool('mixing.py', '--check')
+    assert done.returncode == 0, done.stderr
+    for name in NAMES:
+        assert f'`{name}.py`' in PAGE.read_text()
+
+
+def test_an_old_page_is_found_and_written_anew(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location(
+        'mixing_tool', ROOT / 'tools' / 'mixing.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.costs = lambda: ''  # they take time and are seen above
+    page = tmp_path / 'mixing.md'
+    module.main(Namespace(check=False, out=page))
+    module.main(Namespace(check=True, out=page))
+    page.write_text(page.read_text().replace('| yes |', '| no |', 1))
+    with pytest.raises(ValueError, match=r'mixing\.md is not what mmvidadapt/'
+                       r'mixing\.py says: run python tools/mixing\.py$'):
+        module.main(Namespace(check=True, out=page))

@@ -1,0 +1,223 @@
+#!/usr/bin/env python
+"""Write docs/mixing.md from the table that the tests run."""
+
+import argparse
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
+from mmvidadapt.apis.cli import make_parser, run_tool
+from mmvidadapt.apis.complexity import config_complexity
+from mmvidadapt.files import whole_file
+from mmvidadapt.mixing import (
+    ADAPTERS,
+    ENCODERS,
+    HEADS,
+    MODES,
+    NECKS,
+    Cell,
+    cells,
+    refusal,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Configs whose cost is told, and the config that it is compared with.
+CONFIGS = {
+    'vitb_k400_inti-mote': ('InTI + MoTE', 'mote/vitb_k400'),
+    'vitb_k400_inti-msta': ('InTI + MSTA on CLIP', None),
+    'vitb_k400_tds-text': ('TDS-CLIP + text head', 'tds_clip/vitb_k400'),
+    'vitb_k400_tds-mote': ('TDS-CLIP + MoTE', 'tds_clip/vitb_k400'),
+    'vitb_k400_msta-mote': ('MSTA on CLIP + MoTE', 'mote/vitb_k400'),
+}
+
+TEXT = '''\
+<!-- Written by `python tools/mixing.py`; change mmvidadapt/mixing.py. -->
+
+# Mixing
+
+The methods meet in one sentence: a backbone returns frame features
+`(B, T', D)`, a neck maps them to `(B, T', D)`, a head averages over `T'`. So
+each part is chosen in a config without knowing the others.
+[design.md](design.md) tells how; [extending.md](extending.md) adds a part of
+your own.
+
+`tests/test_mixing.py` builds every cell of the table below at a tiny size,
+all {number} of them. The {works} that work are trained for two steps, saved,
+loaded and tested; each of their parts must get a gradient and change the
+scores. The others must end with the sentence given.
+
+## What combines with what
+
+{table}
+
+{sentences}
+
+## What each word is in a config
+
+{words}
+
+## Configs
+
+In [configs/mixed](../configs/mixed), on CLIP ViT-B/16 and Kinetics-400 with 8
+frames. Costs are those of one view, with the attention products, counted as
+by `tools/get_flops.py`. Nothing was trained here: no accuracy is known, and
+the learning rates are those of the methods, not tuned for the mix.
+
+{configs}
+
+`vitb_zeroshot_ucf101_inti-mote.py` and `vitb_zeroshot_ucf101_tds-text.py`
+test a checkpoint of the first and of the third on the classes of UCF-101. The
+third starts as CLIP: a linear map from the side features into the joint
+space, which starts at zero, is added to CLIP's frame features
+(`add_to_clip=True`).
+'''
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(
+        'Write docs/mixing.md: what combines with what, and what the mixed '
+        'configs cost.', 'python tools/mixing.py --check')
+    parser.add_argument('--check', action='store_true',
+                        help='write nothing; fail if the file is not current')
+    parser.add_argument('--out', type=Path, default=ROOT / 'docs/mixing.md',
+                        help='the file (default: docs/mixing.md)')
+    return parser.parse_args()
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown.
+
+    Args:
+        head (Sequence[str]): Titles.
+        rows (Sequence[Sequence[str]]): Cells.
+
+    Returns:
+        str: Lines of text.
+    """
+    lines = [head, ['---'] * len(head), *rows]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def alike(columns: dict[str, tuple]) -> dict[tuple, list[str]]:
+    """Titles of columns by what they hold.
+
+    Args:
+        columns (dict[str, tuple]): Cells by title.
+
+    Returns:
+        dict[tuple, list[str]]: Titles of the columns that are the same.
+    """
+    titles: dict[tuple, list[str]] = {}
+    for title, found in columns.items():
+        titles.setdefault(found, []).append(title)
+    return titles
+
+
+def choices() -> tuple[str, list[str]]:
+    """The table of all cells.
+
+    Returns:
+        tuple[str, list[str]]: The table, whose numbers are those of the
+        sentences, counted from 1. Sentences that differ in their first word,
+        the name of an adapter, are one.
+    """
+    sentences: dict[str, list[str]] = {}
+
+    def mark(cell: Cell) -> str:
+        sentence = refusal(cell)
+        if sentence is None:
+            return 'yes'
+        name, _, rest = sentence.partition(' ')
+        names = sentences.setdefault(rest, [])
+        if name not in names:
+            names.append(name)
+        return f'no ({[*sentences].index(rest) + 1})'
+
+    rows = [*product(ADAPTERS, NECKS, HEADS)]
+    towers = alike({
+        encoder: tuple(tuple(mark(Cell(encoder, *row, mode)) for row in rows)
+                       for mode in MODES) for encoder in ENCODERS})
+    columns = {
+        f'{", ".join(encoders)}: {", ".join(modes)}': column
+        for found, encoders in towers.items()
+        for column, modes in alike(dict(zip(
+            MODES, found, strict=True))).items()}
+    lines: list[list[str]] = []
+    for i, (adapter, neck, head) in enumerate(rows):
+        line = [adapter, neck, head, *(col[i] for col in columns.values())]
+        # Heads that make no difference share a line.
+        if lines and lines[-1][:2] + lines[-1][3:] == line[:2] + line[3:]:
+            lines[-1][2] += f', {head}'
+        else:
+            lines.append(line)
+    return grid(['adapter', 'neck', 'head', *columns], lines), [
+        f'{", ".join(names)} {rest}.' for rest, names in sentences.items()]
+
+
+def costs() -> str:
+    """What the mixed configs cost.
+
+    Returns:
+        str: A table.
+    """
+    @lru_cache
+    def cost(name: str) -> tuple[float, float, float]:
+        total = config_complexity(
+            Config.fromfile(ROOT / f'configs/{name}.py')).total
+        return (total.all_macs / 1e9, total.params / 1e6,
+                total.trained_params / 1e6)
+
+    rows = []
+    for name, (title, alone) in CONFIGS.items():
+        macs, params, trained = cost(f'mixed/{name}')
+        ratio = '' if alone is None else (
+            f'{macs / cost(alone)[0]:.2f} x `{alone}.py`')
+        rows.append([title, f'`{name}.py`', f'{macs:.1f}', f'{params:.1f}',
+                     f'{trained:.1f}', ratio])
+    return grid(['mix', 'config', 'GMACs', 'parameters (M)',
+                 'trained (M)', 'cost'], rows)
+
+
+def page() -> str:
+    """The whole page.
+
+    Returns:
+        str: Markdown.
+    """
+    table, sentences = choices()
+    every = [*cells()]
+    return TEXT.format(
+        number=len(every),
+        works=sum(refusal(cell) is None for cell in every),
+        table=table,
+        sentences='\n'.join(
+            f'{place}. {sentence}' for place, sentence
+            in enumerate(sentences, 1)),
+        words=grid(['word', 'config'], [
+            [word, config] for words in (ADAPTERS, NECKS, HEADS, MODES)
+            for word, config in words.items()]),
+        configs=costs())
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write the page, or compare it."""
+    init_default_scope('mmaction')
+    text = page()
+    if not args.check:
+        with whole_file(args.out) as path:
+            path.write_text(text)
+        print(f'wrote {args.out}')
+    elif not args.out.is_file() or args.out.read_text() != text:
+        raise ValueError(f'{args.out} is not what mmvidadapt/mixing.py says: '
+                         'run python tools/mixing.py')
+
+
+if __name__ == '__main__':
+    arguments = parse_args()
+    run_tool(main, arguments)
