@@ -1,6 +1,5 @@
 """The quickstart's pictures: what models see, and how they learned."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..apis.inti_weights import pair_weights
+from ..apis.run_logs import scalar_entries
 from ..apis.side_activations import side_activations
 from ..visualization.canvas import add_scale, save_figure
 from ..visualization.inti import draw_weights
@@ -180,19 +180,13 @@ def read_history(work_dir: Path) -> History:
         FileNotFoundError: If there is no log.
     """
     history = History()
-    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    if not logs:
-        raise FileNotFoundError(f'{work_dir} holds no training log '
-                                '(vis_data/scalars.json): train first')
-    for log in logs:
-        for line in log.read_text().splitlines():
-            entry = json.loads(line)
-            step = entry['step']
-            if 'loss' in entry:
-                history.loss[step] = entry['loss']
-                history.seconds[step] = entry['time'] - entry['data_time']
-            elif 'acc/top1' in entry:
-                history.accuracy[step] = entry['acc/top1']
+    for entry in scalar_entries(work_dir):
+        step = entry['step']
+        if 'loss' in entry:
+            history.loss[step] = entry['loss']
+            history.seconds[step] = entry['time'] - entry['data_time']
+        elif 'acc/top1' in entry:
+            history.accuracy[step] = entry['acc/top1']
     return history
 
 

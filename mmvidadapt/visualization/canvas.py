@@ -1,6 +1,7 @@
 """What pictures share: frames, heat maps over them, scales, files."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -42,6 +43,21 @@ def save_figure(figure: Figure, path: Path) -> None:
     with whole_file(path) as part:
         figure.savefig(part, dpi=130, facecolor='white')
     plt.close(figure)
+
+
+def png(figure: Figure) -> bytes:
+    """The content of a PNG file.
+
+    Args:
+        figure (Figure): Closed afterwards.
+
+    Returns:
+        bytes: Of the file.
+    """
+    buffer = BytesIO()
+    figure.savefig(buffer, format='png', dpi=130, facecolor='white')
+    plt.close(figure)
+    return buffer.getvalue()
 
 
 def tile(axes: Axes, picture: np.ndarray, colour: str = '0.75') -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmaction.registry import DATASETS
@@ -72,6 +73,27 @@ def spread(number: int, total: int) -> list[int]:
     return [(2 * i + 1) * total // (2 * number) for i in range(number)]
 
 
+def test_set(cfg: Config) -> Any:
+    """The data set that a config tests with.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        Any: The data set; broken videos are errors that name them.
+
+    Raises:
+        ValueError: If the config has none.
+    """
+    if cfg.get('test_dataloader') is None:
+        raise ValueError('the config has no test_dataloader: give a config '
+                         'that tools/test.py runs')
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    guard_reading(dataset)
+    return dataset
+
+
 def test_loader(cfg: Config, max_videos: int | None) -> DataLoader:
     """The test set of a config, in its order.
 
@@ -89,12 +111,7 @@ def test_loader(cfg: Config, max_videos: int | None) -> DataLoader:
     if max_videos is not None and max_videos < 1:
         raise ValueError(f'--max-videos {max_videos} leaves nothing to look '
                          'at: give at least 1')
-    if cfg.get('test_dataloader') is None:
-        raise ValueError('the config has no test_dataloader: give a config '
-                         'that tools/test.py runs')
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    guard_reading(dataset)
+    dataset = test_set(cfg)
     places = spread(max_videos or len(dataset), len(dataset))
     return Runner.build_dataloader(dict(
         cfg.test_dataloader, dataset=dataset, sampler=places))
