@@ -208,6 +208,42 @@ def test_a_faulty_csv_is_refused_with_the_remedy(text, message, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+ZERO_SHOT = ROOT / 'configs' / 'mote' / 'vitb_zeroshot_ucf101.py'
+
+
+def test_a_config_that_only_tests_gets_one_list_of_all_videos(tmp_path):
+    source = fill(tmp_path / 'unseen', walk=2, run=1, jump=1)
+    out = tmp_path / 'out'
+    done = make_lists(source, out, '--base', ZERO_SHOT)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in out.iterdir()} == {
+        'config.py', 'labels.txt', 'test.txt'}
+    assert lines(out / 'test.txt') == [
+        'jump/clip 0.mp4 0', 'run/clip 0.mp4 1', 'walk/clip 0.mp4 2',
+        'walk/clip 1.mp4 2']
+    assert f'tools/test.py {out / "config.py"} CHECKPOINT' in done.stdout
+    cfg = Config.fromfile(out / 'config.py')
+    assert 'train_dataloader' not in cfg and 'val_dataloader' not in cfg
+    assert cfg.test_dataloader.dataset.ann_file == str(out / 'test.txt')
+    assert cfg.model.cls_head.classes == str(out / 'labels.txt')
+    assert cfg.model.cls_head.modulation_k == 3
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('a.mp4,walk,train\nb.mp4,run,test\nc.mp4,run,val\n', ['b.mp4 0']),
+    ('a.mp4,walk,train\nb.mp4,run,val\n', ['b.mp4 0']),
+    ('a.mp4,walk,train\nb.mp4,run,train\n', None)])
+def test_a_config_that_only_tests_takes_no_training_videos(
+        text, expected, tmp_path):
+    out = tmp_path / 'out'
+    done = make_lists(make_csv(tmp_path, text), out, '--base', ZERO_SHOT)
+    if expected is None:
+        assert 'All videos are of the split train, and --base' in done.stderr
+        assert not out.exists()
+    else:
+        assert lines(out / 'test.txt') == expected
+
+
 @pytest.mark.parametrize('args, message', [
     (('--val-ratio', 1), '--val-ratio is 1.0: give a share between 0 and 1'),
     (('--format', 'csv'), 'is a folder, --format says csv'),
@@ -235,8 +271,7 @@ def test_a_traceback_is_shown_on_request(tmp_path):
     assert 'ValueError' in done.stderr
 
 
-def test_the_help_ends_with_commands_to_paste():
+def test_the_help_has_commands_to_paste():
     done = make_lists('--help')
     assert done.returncode == 0
-    assert done.stdout.rstrip().splitlines()[-1].strip() == \
-        'python tools/train.py data/mine/config.py'
+    assert '\n  python tools/train.py data/mine/config.py\n' in done.stdout

@@ -6,6 +6,7 @@ import os
 import random
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,10 @@ which inherits one of our configs. For example:
 
   python tools/data/make_lists.py my_videos data/mine --check
   python tools/train.py data/mine/config.py
+
+From a config that only tests, such as configs/mote/vitb_zeroshot_ucf101.py,
+come one list of all videos, test.txt (of the split test, or else val, if the
+source divides), and a config that tests on it.
 """
 
 
@@ -179,6 +184,27 @@ def split_videos(videos: list[Video], val_ratio: float,
     return {split: part for split, part in parts.items() if part}
 
 
+def videos_to_test(videos: list[Video]) -> dict[str, list[Video]]:
+    """The list of a config that only tests.
+
+    Args:
+        videos (list[Video]): All videos.
+
+    Returns:
+        dict[str, list[Video]]: ``test``: all videos if they are not divided,
+        else those for testing, else those for validation.
+
+    Raises:
+        ValueError: If all videos are for training.
+    """
+    for split in ('', 'test', 'val'):
+        part = [video for video in videos if video.split == split]
+        if part:
+            return dict(test=part)
+    raise ValueError('All videos are of the split train, and --base only '
+                     'tests: name others val or test, or name no split.')
+
+
 def broken_videos(videos: list[Video], root: Path) -> dict[str, str]:
     """Open every video and read its first, middle and last frame.
 
@@ -222,12 +248,13 @@ def list_text(videos: list[Video], names: list[str]) -> str:
                    for video in videos)
 
 
-def config_text(base: Path, out: Path, root: Path, num_classes: int,
-                splits: list[str]) -> str:
+def config_text(base: Path, model: Mapping, out: Path, root: Path,
+                num_classes: int, splits: list[str]) -> str:
     """A config for the user's data that inherits one of ours.
 
     Args:
         base (Path): The config to inherit.
+        model (Mapping): Its model.
         out (Path): Folder of the lists and of this config.
         root (Path): Folder of the videos.
         num_classes (int): Number of classes.
@@ -237,41 +264,39 @@ def config_text(base: Path, out: Path, root: Path, num_classes: int,
         str: The config.
     """
     relative = Path(os.path.relpath(base.resolve(), out.resolve()))
-    test = 'test' if 'test' in splits else 'val'
-    model = ''.join(f'{line},\n'
-                    for line in _class_settings(base, num_classes))
+    trains = 'train' in splits
+    used = dict(train='train', val='val') if trains else {}
+    used['test'] = 'test' if 'test' in splits else 'val'
+    loaders = ''.join(f"""\
+{split}_dataloader = dict(
+    dataset=dict(
+        ann_file=f'{{lists}}/{name}.txt', data_prefix=dict(video=data_root)))
+""" for split, name in used.items())
+    files = 'train.txt, val.txt' if trains else 'test.txt'
+    settings = ''.join(f'{line},\n'
+                       for line in _class_settings(model, num_classes))
     return f"""# Written by tools/data/make_lists.py; change what you like.
 _base_ = {relative.as_posix()!r}
 
 data_root = {root.resolve().as_posix()!r}  # the videos
-lists = {out.resolve().as_posix()!r}  # train.txt, val.txt, labels.txt
+lists = {out.resolve().as_posix()!r}  # {files}, labels.txt
 num_classes = {num_classes}
 
 model = dict(
-{model[:-2]})
-train_dataloader = dict(
-    dataset=dict(
-        ann_file=f'{{lists}}/train.txt', data_prefix=dict(video=data_root)))
-val_dataloader = dict(
-    dataset=dict(
-        ann_file=f'{{lists}}/val.txt', data_prefix=dict(video=data_root)))
-test_dataloader = dict(
-    dataset=dict(
-        ann_file=f'{{lists}}/{test}.txt', data_prefix=dict(video=data_root)))
+{settings[:-2]})
+{loaders}""" + ("""\
 # To start from a checkpoint of another data set, whose classes differ:
 # load_from = 'path/to/checkpoint.pth'
-"""
+""" if trains else '')
 
 
-def _class_settings(base: Path, num_classes: int) -> list[str]:
+def _class_settings(model: Mapping, num_classes: int) -> list[str]:
     """Lines of a config that name the classes, or their number, again.
 
     Mixing of clips needs it too. It stands in a list, which a config that
     inherits has to write whole. A text head reads names, and compares no more
     nearest classes than there are.
     """
-    from mmengine.config import Config
-    model = Config.fromfile(base, import_custom_modules=False).model
     lines = ['    cls_head=dict(num_classes=num_classes)']
     head = model.get('cls_head', {})
     if 'classes' in head:
@@ -362,6 +387,9 @@ def make_lists(args: argparse.Namespace) -> dict[Path, str]:
     if not args.base.is_file():
         raise ValueError(f'--base {args.base} does not exist: give one of '
                          'the configs under configs/.')
+    from mmengine.config import Config
+    base = Config.fromfile(args.base, import_custom_modules=False)
+    trains = 'train_dataloader' in base
     is_folder = args.source.is_dir()
     if args.format != 'auto' and is_folder != (args.format == 'folders'):
         raise ValueError(
@@ -377,10 +405,11 @@ def make_lists(args: argparse.Namespace) -> dict[Path, str]:
         if not videos:
             raise ValueError('Every video is broken: see the lines above.')
     names = class_names(videos)
-    parts = split_videos(videos, args.val_ratio, args.seed)
-    trained = {video.label for video in parts['train']}
+    parts = split_videos(videos, args.val_ratio, args.seed) if trains else (
+        videos_to_test(videos))
+    trained = {video.label for video in parts.get('train', [])}
     unseen = [name for name in names if name not in trained]
-    if unseen:
+    if unseen and trains:
         raise ValueError(f'No training video shows {", ".join(unseen)}: add '
                          'some, or take the class out.')
     for split, part in parts.items():
@@ -390,7 +419,7 @@ def make_lists(args: argparse.Namespace) -> dict[Path, str]:
              for split, part in parts.items()}
     files[args.out / 'labels.txt'] = '\n'.join(names) + '\n'
     files[args.out / 'config.py'] = config_text(
-        args.base, args.out, root, len(names), list(parts))
+        args.base, base.model, args.out, root, len(names), list(parts))
     return files
 
 
@@ -398,12 +427,16 @@ def main() -> None:
     """Run from the command line."""
     args, parser = parse_args()
     try:
-        write_files(make_lists(args), args.force)
+        files = make_lists(args)
+        write_files(files, args.force)
     except ValueError as error:
         if args.traceback:
             raise
         parser.error(str(error))
-    print(f'Now run: python tools/train.py {args.out / "config.py"}')
+    config = args.out / 'config.py'
+    trains = args.out / 'train.txt' in files
+    print(f'Now run: python tools/train.py {config}' if trains else
+          f'Now run: python tools/test.py {config} CHECKPOINT')
 
 
 if __name__ == '__main__':
