@@ -223,6 +223,14 @@ def test_a_load_after_an_evaluation_counts():
     assert not torch.allclose(made(x), before)
 
 
+def test_classes_that_another_machine_rounded_are_the_same():
+    made, x = head().eval(), branches(2)
+    before = made(x)
+    made.load_state_dict(
+        {**made.state_dict(), TUNED: unit(7) * (1 + 1e-6)})
+    assert torch.equal(made(x), before)
+
+
 def test_modulation_acts_in_evaluation_and_on_temporal_features_only():
     made, (frames, temporal) = head(), branches(2)
     made.load_state_dict({**made.state_dict(), TUNED: unit(9, seed=1)})
