@@ -42,12 +42,11 @@ class TorchCodecInit(BaseTransform):
     ``total_frames``, ``avg_fps``.
 
     Args:
-        io_backend (str): MMEngine's file backend. Other than ``'disk'`` the
-            whole file is fetched first.
+        io_backend (str): MMEngine's file backend, which takes the other
+            arguments. Other than ``'disk'`` the whole file is fetched first.
         num_threads (int): Threads that decode; 0 lets FFmpeg choose.
         seek_mode (str): ``'exact'`` reads through the file once to number
             its frames, ``'approximate'`` trusts its header.
-        **kwargs (Any): For the file backend.
     """
 
     def __init__(self, io_backend: str = 'disk', num_threads: int = 1,
