@@ -17,9 +17,14 @@ from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
+from mmvidadapt.datasets.descriptions import (
+    class_descriptions,
+    read_descriptions,
+)
 from mmvidadapt.models.clip import CLIPTextEncoder, CLIPVisionEncoder
-from mmvidadapt.quickstart import figures, pretrain, synthetic
+from mmvidadapt.quickstart import figures, pretrain, scenes, synthetic
 from mmvidadapt.quickstart.methods import DEFAULT, METHODS, Row
 from mmvidadapt.quickstart.results import (
     Accuracy,
@@ -30,6 +35,7 @@ from mmvidadapt.quickstart.results import (
     measure,
     missed_targets,
 )
+from mmvidadapt.quickstart.sentences import describe, write_descriptions
 from mmvidadapt.quickstart.studies import OrderStudy, TransferStudy
 from mmvidadapt.quickstart.transfer import (
     Scored,
@@ -51,7 +57,7 @@ MOVERS = synthetic.SEEN + synthetic.UNSEEN
 CONFIGS = [config for method in METHODS.values()
            for config in method.models.values()]
 INTI = METHODS['inti']
-MOTE = METHODS['mote']
+MOTE, MSTA = METHODS['mote'], METHODS['msta']
 ORDER = [name for name, method in METHODS.items()
          if isinstance(method.study, OrderStudy)]
 
@@ -100,6 +106,26 @@ def _check_reverse(first, second) -> None:
     np.testing.assert_array_equal(forwards[::-1], backwards)
     # And the order is no accident of equal frames.
     assert np.abs(forwards[0].astype(int) - forwards[-1]).max() > 50
+
+
+@pytest.mark.parametrize('axis, grows', [
+    ('sideways', (1, 0, 0)), ('upwards', (0, -1, 0)), ('size', (0, 0, 1))])
+@pytest.mark.parametrize('shape', scenes.SHAPES)
+def test_a_mover_moves_along_its_axis_and_no_other(
+        shape, axis, grows, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        scenes, '_outlined', lambda canvas, points, x, y, radius, colour:
+        drawn.append((x, y, radius)))
+    draw = scenes.SCENES[f'{shape}-{axis}'](np.random.default_rng(3))
+    canvas = np.zeros((128, 128, 3), np.uint8)
+    for moment in (0., .5, 1.):
+        draw(canvas, moment)
+    steps = np.diff(drawn, axis=0)  # (2, 3): right, down, bigger
+    assert (np.sign(steps) == grows).all()
+    # By a fifth of the frame and more, or a tenth in size.
+    least = 12 if axis == 'size' else 25
+    assert np.abs(steps.sum(axis=0)).max() > least
 
 
 def test_every_frame_has_its_own_background_position() -> None:
@@ -220,6 +246,11 @@ def test_every_shape_and_motion_of_an_unseen_class_is_seen() -> None:
     for place in (0, 1):
         assert {pair[place] for pair in words[1]} <= {
             pair[place] for pair in words[0]}
+    assert {c.text for c in unseen} == {
+        'a red star becoming big', 'a red star becoming small',
+        'a green cross rising', 'a green cross falling',
+        'a blue triangle moving right', 'a blue triangle moving left',
+        'a yellow ring moving right', 'a yellow ring moving left'}
     # The direction is never told by the shape.
     for classes in (seen, unseen):
         assert all(label != other for label, other in enumerate(
@@ -235,6 +266,33 @@ def test_a_test_alone_has_no_list_of_training(tmp_path) -> None:
         'classes.json', 'key.txt', 'labels.txt', 'test', 'test.txt'}
     assert (tmp_path / 'labels.txt').read_text().splitlines() == [
         c.text for c in synthetic.UNSEEN]
+
+
+def test_only_temporal_sentences_tell_a_class_from_its_reverse() -> None:
+    for first, second in synthetic.motion_pairs(MOVERS):
+        one, other = describe(MOVERS[first]), describe(MOVERS[second])
+        assert one.spatial == other.spatial
+        assert not set(one.temporal) & set(other.temporal)
+    assert describe(synthetic.UNSEEN[0]) == (
+        ['a picture of a red star.', 'a red star that is small, a red star '
+         'of middle size or a red star that is big.'],
+        ['first a red star that is small, then a red star of middle size, at '
+         'last a red star that is big.',
+         'a red star becoming big: it begins with a red star that is small '
+         'and ends with a red star that is big.'])
+
+
+def test_sentences_are_files_of_descriptions(tmp_path, caplog) -> None:
+    write_descriptions(synthetic.SEEN, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    names = [c.text for c in synthetic.SEEN]
+    for kind in ('spatial', 'temporal'):
+        file = tmp_path / f'{kind}.json'
+        assert class_descriptions(file, names) == [
+            getattr(describe(c), kind) for c in synthetic.SEEN]
+        found = read_descriptions(file)
+        assert (found.number, found.numbered) == (2, False)
+        assert found.oddities(names) == []
 
 
 # -- the small CLIP --------------------------------------------------------
@@ -335,9 +393,10 @@ def test_configs_have_the_image_tower_that_is_pretrained(name) -> None:
     if head.type == 'LinearHead':
         assert head.num_classes == len(CLASSES)
         return
-    assert head.text.arch.to_dict() == pretrain.TEXT
-    assert head.text.act == pretrain.ACT
-    assert head.text.weights == encoder.weights
+    text = cfg.model.get('text_encoder') or head.text
+    assert text.arch.to_dict() == pretrain.TEXT
+    assert text.act == pretrain.ACT
+    assert text.weights == encoder.weights
     assert tuple(head.templates) == pretrain.TEMPLATES
 
 
@@ -385,6 +444,27 @@ def test_each_mote_model_adds_one_thing() -> None:
                  for cfg in (mean, plain, mote)]
     assert modulated == [True, False, True]
     assert mean == plain == mote
+
+
+def test_each_msta_model_adds_one_thing() -> None:
+    full, plain, msta = (
+        Config.fromfile(ROOT / f'configs/quickstart/{name}.py').to_dict()
+        for name in MSTA.models.values())
+    consistency = msta['model'].pop('consistency')
+    assert [Path(consistency[kind]).parts[-2:]
+            for kind in ('spatial', 'temporal')] == [
+        ('descriptions', 'spatial.json'), ('descriptions', 'temporal.json')]
+    msta.pop('sentences')
+    assert msta == plain
+    assert plain['model'].pop('adapter')['type'] == 'MSTA'
+    for model, frozen in ((plain['model'], True), (full['model'], False)):
+        for tower in (model['backbone']['encoder'], model['text_encoder']):
+            assert tower.pop('frozen', False) == frozen
+    assert plain['model'] == full['model']
+    # Beyond the model, what learns is all that differs.
+    for cfg in (plain, full):
+        cfg.pop('optim_wrapper')
+    assert plain == full
 
 
 # -- what is measured ------------------------------------------------------
@@ -475,8 +555,8 @@ def test_tables_align_numbers_to_the_right() -> None:
 
 
 def test_the_comparison_shows_every_number() -> None:
-    text = comparison([('InTI', GOOD, Cost(12.3e6, .05)),
-                       ('naive', BLIND, Cost(24e6, .1))])
+    text = comparison([('InTI', GOOD, Cost(12.3e6, .05, 1000)),
+                       ('naive', BLIND, Cost(24e6, .1, 10))])
     inti = text.splitlines()[2].split()
     assert inti == ['InTI', '97.0', '95.0', '100.0', '95-95', '190/200',
                     '12.3', '0.050']
@@ -519,11 +599,43 @@ def test_each_target_of_unseen_classes_has_its_sentence(
 
 def test_the_table_of_unseen_classes_shows_costs_of_what_was_trained(
 ) -> None:
-    lines = transfer_table([('merged', FOUND, Cost(2e6, .25)),
-                            ('expert', FOUND, None)]).splitlines()
-    assert lines[2].split() == ['merged', '80.0', '70.0', '74.7', '2.0',
-                                '0.250']
-    assert lines[3].split() == ['expert', '80.0', '70.0', '74.7']
+    rows = [('merged', FOUND, Cost(2e6, .25, 12345)),
+            ('expert', FOUND, None),
+            ('frozen', FOUND, Cost(2e6, None, 0))]
+    head, _, *lines = map(str.split, transfer_table(rows).splitlines())
+    assert head == ['seen', 'unseen', 'HM', 'MMACs/clip', 's/step']
+    accuracy = ['80.0', '70.0', '74.7']
+    assert lines == [['merged', *accuracy, '2.0', '0.250'],
+                     ['expert', *accuracy], ['frozen', *accuracy, '2.0']]
+    head, _, *lines = map(str.split, transfer_table(
+        rows, ('base', 'novel'), trained=True).splitlines())
+    assert head == ['base', 'novel', 'HM', 'trained', 'MMACs/clip', 's/step']
+    assert lines == [['merged', *accuracy, '12,345', '2.0', '0.250'],
+                     ['expert', *accuracy],
+                     ['frozen', *accuracy, '0', '2.0']]
+
+
+def test_a_row_costs_what_was_done_for_it(tool) -> None:
+    costs = {'a': Cost(2e6, .25, 12345)}
+    assert tool.row_cost(Row('a'), costs) == costs['a']
+    assert tool.row_cost(Row('a', {'model.x': 1}), costs) is None
+    assert tool.row_cost(Row('a', trained=False), costs) == (2e6, None, 0)
+
+
+def test_base_and_novel_are_the_seen_and_the_unseen_classes() -> None:
+    study = MSTA.study
+    scores = {'base': np.eye(16), 'novel': np.eye(8)[::-1]}
+    found = study.measure(scores, {'base': np.arange(16),
+                                   'novel': np.arange(8)})
+    assert (found.seen, found.unseen) == (1., 0.)
+    assert {group: list(classes) for group, classes in
+            found.by_class.items()} == {
+        'base': [c.text for c in synthetic.SEEN],
+        'novel': [c.text for c in synthetic.UNSEEN]}
+    assert study.missed('MSTA', found, TransferTargets(unseen=.1))[
+        0].startswith('MSTA on novel classes is 0.0 %')
+    assert study.table([('MSTA', found, None)]).split()[:4] == [
+        'base', 'novel', 'HM', 'trained']
 
 
 # -- the script ------------------------------------------------------------
@@ -568,7 +680,8 @@ def test_progress_is_read_from_the_log_of_mmengine(tool) -> None:
 
 
 def test_fresh_removes_only_what_the_quickstart_made(tool, tmp_path) -> None:
-    names = ['data', 'seen', 'unseen', 'clip', 'texts', 'mine', *CONFIGS]
+    names = ['data', 'seen', 'unseen', 'clip', 'texts', 'descriptions',
+             'mine', *CONFIGS]
     for name in names:
         (tmp_path / name).mkdir()
     tool.prepare_folder(tmp_path, fresh=False)
@@ -626,10 +739,10 @@ def test_without_a_method_it_is_inti(tool, capsys) -> None:
     assert INTI.prefix == ''
     with pytest.raises(SystemExit):
         tool.parse_args(['--method', 'magic'])
-    assert "'inti', 'tds_clip', 'mote'" in capsys.readouterr().err
+    assert "'inti', 'tds_clip', 'mote', 'msta'" in capsys.readouterr().err
 
 
-def test_steps_of_all_models_are_timed(tool) -> None:
+def test_steps_of_all_models_are_timed(tool, side_model) -> None:
     models = ['naive', 'tds_clip']  # of 8 and of 40 frames
     seconds = tool.time_steps(models, repeats=1)
     assert list(seconds) == models
@@ -682,7 +795,7 @@ def test_a_changed_bit_of_the_frozen_clip_is_found(
 
     def changed(checkpoint: Path) -> list:
         look = tool.look_at('tds_clip', checkpoint, work / 'data' / name)
-        return tool.changed_weights('tds_clip', look.backbone)
+        return tool.changed_weights('tds_clip', look.recognizer)
 
     assert changed(checkpoint) == []
     bias = model.backbone.encoder.ln_pre.bias
@@ -690,7 +803,8 @@ def test_a_changed_bit_of_the_frozen_clip_is_found(
     bias.data[3] += 1e-7
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'moved.pth')
     bias.data = kept
-    assert changed(tmp_path / 'moved.pth') == ['ln_pre.bias']
+    assert changed(tmp_path / 'moved.pth') == [
+        'backbone.encoder.ln_pre.bias']
 
 
 def test_activations_of_models_with_and_without_sme_are_drawn(
@@ -797,6 +911,52 @@ def test_the_inferencer_names_unseen_classes(tool, text_work) -> None:
     assert text.rsplit(' (', 1)[0] in [c.text for c in synthetic.UNSEEN]
 
 
+def test_the_frozen_row_is_msta_that_adds_nothing(
+        tool, text_work) -> None:
+    clips = MSTA.study.lists['novel']
+    rows = tool.score_rows(MSTA, text_work, {}, clips)
+    assert list(rows) == ['frozen zero-shot']
+    cfg = tool.test_config(MSTA, Row('MSTA', {'model.adapter.scale': 0.}),
+                           text_work, clips)
+    init_default_scope('mmaction')
+    model = MODELS.build({**cfg.model, 'consistency': None})
+    model.init_weights()
+    model.eval()
+    batches = list(Runner.build_dataloader(cfg.test_dataloader))
+    with torch.no_grad():
+        same, reverse = (torch.stack([
+            sample.pred_score for batch in batches for sample in
+            model.test_step({**batch, 'inputs': [
+                clip.flip(2) if backwards else clip
+                for clip in batch['inputs']]})]).numpy()
+            for backwards in (False, True))
+    np.testing.assert_array_equal(rows['frozen zero-shot'], same)
+    # All frames look at each other, and nothing tells it when they were.
+    np.testing.assert_allclose(reverse, same, atol=1e-6)
+
+
+def test_a_changed_sentence_trains_again_what_reads_it(
+        tool, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv('MMVIDADAPT_QUICKSTART', str(tmp_path))
+    trained = []
+
+    def run_script(command, log, work, follow) -> None:
+        trained.append(Path(command[1]).stem)
+        (log.parent / 'epoch_6.pth').touch()
+
+    monkeypatch.setattr(tool, 'run_script', run_script)
+    assert len(MSTA.study.write_texts(tmp_path)) == 1
+    budget = tool.full_budget(MSTA, 0)
+    for _ in range(2):
+        for model in ('msta_plain', 'msta'):
+            tool.train(model, tmp_path, budget)
+    assert trained == ['msta_plain', 'msta']
+    file = tmp_path / 'descriptions' / 'temporal.json'
+    file.write_text(file.read_text().replace('at last', 'finally'))
+    assert not tool.train('msta', tmp_path, budget)
+    assert tool.train('msta_plain', tmp_path, budget)
+
+
 @pytest.mark.parametrize('name', METHODS)
 def test_shown_videos_are_in_the_data(name) -> None:
     study = METHODS[name].study
@@ -812,7 +972,7 @@ def test_shown_videos_are_in_the_data(name) -> None:
 def test_accuracies_of_classes_are_drawn(tmp_path) -> None:
     results = {name: measure_transfer(_scored(right), _scored(right - 1))
                for name, right in (('merged', 4), ('expert', 2))}
-    figures.draw_mote(figures.Findings({}, '', results),
+    figures.draw_transfer(figures.Findings({}, '', results),
                       tmp_path / 'classes.png')
     picture = cv2.imread(str(tmp_path / 'classes.png'))
     assert min(picture.shape[:2]) > 400 and picture.std() > 10

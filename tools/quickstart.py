@@ -53,11 +53,15 @@ from mmvidadapt.quickstart.methods import (
     Training,
 )
 from mmvidadapt.quickstart.results import Cost
+from mmvidadapt.quickstart.sentences import Sentences
 from mmvidadapt.quickstart.studies import ClipList
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Where configs/quickstart look for the work folder.
-WORK_VARIABLE = 'MMVIDADAPT_QUICKSTART'
+#: Where configs/quickstart look for the work folder, and the package for that
+#: of text features.
+WORK_VARIABLE, CACHE_VARIABLE = 'MMVIDADAPT_QUICKSTART', 'MMVIDADAPT_CACHE'
+#: Folders of the work folder that belong to no data set and no model.
+WEIGHTS, TEXTS, DESCRIPTIONS = 'clip', 'texts', 'descriptions'
 _STEP = re.compile(r'Epoch\(train\)\s+\[\s*(\d+)\]\[\s*(\d+)/\s*(\d+)\]'
                    r'.*?\bloss: ([\d.naif]+)')
 _TESTED = re.compile(r'Epoch\(test\)\s+\[\s*(\d+)/\s*(\d+)\]')
@@ -297,8 +301,12 @@ def train(model: str, work: Path, budget: Budget) -> bool:
     """
     folder, epochs = work / model, budget.training.epochs
     options = train_options(epochs, budget.pretrain.seed)
+    cfg = Config.fromfile(config_path(model))
+    described = cfg.model.get('consistency') or {}
     key = hashlib.sha256('\n'.join([
-        Config.fromfile(config_path(model)).pretty_text,
+        json.dumps(cfg.to_dict(), sort_keys=True),
+        *(Path(described[kind]).read_text() for kind in Sentences._fields
+          if kind in described),
         *map(synthetic.data_key, budget.videos.values()),
         pretrain.pretrain_key(budget.pretrain), *options
     ]).encode()).hexdigest()[:16]
@@ -475,28 +483,30 @@ def look_at(model: str, checkpoint: Path, video: Path) -> figures.Look:
     window = getattr(recognizer.backbone, 'window', 1)
     frames = frames[:, window // 2::window]
     return figures.Look(
-        recognizer.backbone,
+        recognizer,
         frames.permute(1, 2, 3, 0).numpy().astype(np.uint8),
         recognizer.data_preprocessor(data)['inputs'].flatten(0, 1))
 
 
-def changed_weights(model: str, backbone: nn.Module) -> List[str]:
+def changed_weights(model: str, recognizer: nn.Module) -> List[str]:
     """Names of CLIP's weights that are not what they were pretrained to.
 
     Args:
         model (str): Name of a config.
-        backbone (nn.Module): Its backbone, after training.
+        recognizer (nn.Module): Its model, after training.
 
     Returns:
-        list[str]: Of the image tower; bits count.
+        list[str]: Of the image tower, and of the text tower if the model has
+        one; bits count.
     """
     init_default_scope('mmaction')
-    fresh = REGISTRY.build(Config.fromfile(config_path(model)).model.backbone)
+    fresh = REGISTRY.build(Config.fromfile(config_path(model)).model)
     fresh.init_weights()
     # Checkpoints keep a weight that differs, and leave out what does not.
-    trained = dict(backbone.encoder.named_parameters())
-    return [name for name, value in fresh.encoder.named_parameters()
-            if not torch.equal(value, trained[name])]
+    trained = dict(recognizer.named_parameters())
+    return [name for name, value in fresh.named_parameters()
+            if name.startswith(('backbone.encoder.', 'text_encoder.'))
+            and not torch.equal(value, trained[name])]
 
 
 def time_steps(models: Sequence[str], repeats: int = 9) -> Dict[str, float]:
@@ -518,7 +528,9 @@ def time_steps(models: Sequence[str], repeats: int = 9) -> Dict[str, float]:
     seconds: Dict[str, List[float]] = {name: [] for name in models}
     for name in models:
         cfg = Config.fromfile(config_path(name))
-        built[name] = REGISTRY.build(cfg.model).to(device).train()
+        built[name] = REGISTRY.build(cfg.model)
+        built[name].init_weights()
+        built[name].to(device).train()
         size = cfg.train_dataloader.batch_size
         batches[name] = dict(
             inputs=[torch.zeros(input_shape(cfg)[1:])] * size,
@@ -544,7 +556,7 @@ def prepare_folder(work: Path, fresh: bool) -> None:
     if fresh:
         names = [name for method in METHODS.values()
                  for name in (*method.study.data, *method.models.values())]
-        for name in ('clip', 'texts', *names):
+        for name in (WEIGHTS, TEXTS, DESCRIPTIONS, *names):
             shutil.rmtree(work / name, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
 
@@ -579,6 +591,22 @@ def test_all(method: Method, work: Path, checkpoints: Dict[str, Path]
             for name, found in scores.items()}
 
 
+def row_cost(row: Row, costs: Dict[str, Cost]) -> Optional[Cost]:
+    """Cost of a row of the table.
+
+    Args:
+        row (Row): The row.
+        costs (Dict[str, Cost]): By name of the model.
+
+    Returns:
+        Cost | None: None for a trained model that is tested otherwise.
+    """
+    cost = costs[row.model]
+    if not row.trained:
+        return cost._replace(seconds=None, trained=0)
+    return cost if row.plain else None
+
+
 def main(args: argparse.Namespace) -> int:
     """Run all stages; the exit status says whether the targets were met."""
     start = time.perf_counter()
@@ -588,6 +616,7 @@ def main(args: argparse.Namespace) -> int:
     epochs = budget.training.epochs
     work = Path(args.work_dir).resolve()
     os.environ[WORK_VARIABLE] = str(work)
+    os.environ[CACHE_VARIABLE] = str(work / TEXTS)
     prepare_folder(work, args.fresh)
     both = 'both' if len(method.models) == 2 else f'all {len(method.models)}'
     width = max(map(len, method.models)) + 1
@@ -603,10 +632,10 @@ def main(args: argparse.Namespace) -> int:
             say(f'{videos.num_clips} videos of {len(videos.classes)} classes'
                 + (f' in {folder}' if len(budget.videos) > 1 else '')
                 + (', made before' if cached else ''))
-        for line in study.about():
+        for line in (*study.about(), *study.write_texts(work)):
             say(line)
 
-    weights = work / 'clip' / 'small_clip.pt'
+    weights = work / WEIGHTS / 'small_clip.pt'
     with stages('Pretrain a small CLIP on still pictures with captions'
                 ) as say:
         clip = make_clip(weights, budget.pretrain)
@@ -653,8 +682,9 @@ def main(args: argparse.Namespace) -> int:
         blind = 1 - len(synthetic.motion_pairs(study.classes)) / number
         figures.draw_curves(histories, blind, number, curves)
         if method.frozen:
-            changed = {name: changed_weights(model, looks[name].backbone)
-                       for name, model in method.models.items()}
+            changed = {name: changed_weights(method.models[name],
+                                             looks[name].recognizer)
+                       for name in method.frozen}
             missed += [f'training {name} changed weights of the frozen CLIP '
                        f'({", ".join(found)})'
                        for name, found in changed.items() if found]
@@ -663,11 +693,14 @@ def main(args: argparse.Namespace) -> int:
                     'for bit')
 
     step_seconds = time_steps(list(method.models.values()))
-    costs = {name: Cost(
-        config_complexity(Config.fromfile(config_path(model))).total.all_macs,
-        step_seconds[model]) for name, model in method.models.items()}
+    counts = {name: config_complexity(
+        Config.fromfile(config_path(model))).total
+        for name, model in method.models.items()}
+    costs = {name: Cost(counts[name].all_macs, step_seconds[model],
+                        counts[name].trained_params)
+             for name, model in method.models.items()}
     print('\n' + study.table([
-        (name, results[name], costs[row.model] if row.plain else None)
+        (name, results[name], row_cost(row, costs))
         for name, row in method.rows.items()]) + '\n')
     print(study.notes + '\n')
     seconds = time.perf_counter() - start
@@ -678,7 +711,8 @@ def main(args: argparse.Namespace) -> int:
         rows={name: dict(asdict(row), accuracy=asdict(results[name]))
               for name, row in method.rows.items()},
         models={name: dict(
-            macs=costs[name].macs, seconds_per_step=costs[name].seconds,
+            macs=costs[name].macs, trained_params=costs[name].trained,
+            seconds_per_step=costs[name].seconds,
             seconds_per_step_in_training=histories[name].seconds_per_step,
             checkpoint=str(checkpoints[name]))
             for name in method.models},

@@ -21,16 +21,21 @@ class Look(NamedTuple):
     """A trained model, and the clip that it is shown.
 
     Args:
-        backbone (nn.Module): The backbone, in eval mode.
+        recognizer (nn.Module): The model, in eval mode.
         frames (np.ndarray): ``(T, H, W, 3)`` RGB, uint8: the frames that
             were sampled, cropped as the model sees them.
         clip (Tensor): What the backbone reads, normalised: these frames, or
             a window around each of them.
     """
 
-    backbone: nn.Module
+    recognizer: nn.Module
     frames: np.ndarray
     clip: Tensor
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The backbone of the model."""
+        return self.recognizer.backbone
 
 
 class Findings(NamedTuple):
@@ -133,8 +138,8 @@ def draw_classes(results: Dict[str, Transfer], title: str,
     save_figure(figure, path)
 
 
-def draw_mote(found: Findings, path: Path) -> None:
-    """Draw what experts and their mixtures know of each class.
+def draw_transfer(found: Findings, path: Path) -> None:
+    """Draw what each row of the table knows of each class.
 
     Args:
         found (Findings): With results on seen and unseen classes.

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
 
 from . import figures
 from .results import Targets
-from .studies import OrderStudy, Study, TransferStudy
+from .studies import DescribedStudy, OrderStudy, Study, TransferStudy
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Method:
             they know; gets :class:`figures.Findings` and the PNG file.
         picture (str): Name of that file.
         prefix (str): Of the names of its curves and its summary.
-        frozen (bool): CLIP must come out of each training bit for bit.
+        frozen (tuple[str, ...]): Models out of whose training CLIP must come
+            bit for bit.
         study (Study): What the models are asked.
         tested (dict[str, Row]): Rows of the table; empty if each model is
             one, by its name.
@@ -74,7 +75,7 @@ class Method:
     draw: Callable[[figures.Findings, Path], None]
     picture: str
     prefix: str = ''
-    frozen: bool = False
+    frozen: Tuple[str, ...] = ()
     study: Study = field(default_factory=OrderStudy)
     tested: Dict[str, Row] = field(default_factory=dict)
 
@@ -131,7 +132,7 @@ METHODS = {
         draw=figures.draw_tds_clip,
         picture='tds_clip_activations.png',
         prefix='tds_clip_',
-        frozen=True),
+        frozen=('baseline', '+ TD-Adapter', '+ SME-Adapter')),
     # The paper's Table 1 and Fig. 3.
     'mote': Method(
         question='MoTE: does a model that learned some combinations of shape '
@@ -143,7 +144,7 @@ METHODS = {
         main='MoTE',
         full=Training(8, {}),
         short=Training(4, {}),
-        draw=figures.draw_mote,
+        draw=figures.draw_transfer,
         picture='mote_classes.png',
         prefix='mote_',
         study=TransferStudy(),
@@ -155,5 +156,27 @@ METHODS = {
                for place in range(_EXPERTS)},
             'MoTE, merged': Row('MoTE', _UNMODULATED),
             'MoTE, merged + TFM': Row('MoTE')}),
+    # The paper's Table 2, base to novel.
+    'msta': Method(
+        question='MSTA: do small adapters in both towers learn some '
+        'combinations of shape and motion,\nand leave what CLIP knows of '
+        'others?',
+        models={
+            'full fine-tuning': 'msta_full',
+            'MSTA without descriptions': 'msta_plain',
+            'MSTA': 'msta'},
+        main='MSTA',
+        full=Training(6, {}),
+        short=Training(2, {}),
+        draw=figures.draw_transfer,
+        picture='msta_classes.png',
+        prefix='msta_',
+        frozen=('MSTA without descriptions', 'MSTA'),
+        study=DescribedStudy(),
+        tested={
+            'frozen zero-shot': Row('full fine-tuning', trained=False),
+            'full fine-tuning': Row('full fine-tuning'),
+            'MSTA without descriptions': Row('MSTA without descriptions'),
+            'MSTA': Row('MSTA')}),
 }
 DEFAULT = 'inti'

@@ -135,11 +135,13 @@ class Cost(NamedTuple):
 
     Args:
         macs (float): Multiply-accumulates of a clip.
-        seconds (float): Of a training step.
+        seconds (float | None): Of a training step; None if nothing trains.
+        trained (int): Parameters that train.
     """
 
     macs: float
-    seconds: float
+    seconds: float | None
+    trained: int
 
 
 def cost_cells(cost: Cost | None) -> Tuple[str, str]:
@@ -152,8 +154,10 @@ def cost_cells(cost: Cost | None) -> Tuple[str, str]:
     Returns:
         tuple[str, str]: Millions of MACs, and seconds; empty without a cost.
     """
-    return (f'{cost.macs / 1e6:.1f}', f'{cost.seconds:.3f}') if cost else (
-        '', '')
+    if cost is None:
+        return '', ''
+    return (f'{cost.macs / 1e6:.1f}',
+            '' if cost.seconds is None else f'{cost.seconds:.3f}')
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:

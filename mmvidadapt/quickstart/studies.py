@@ -15,8 +15,10 @@ from .results import (
     measure,
     missed_targets,
 )
+from .sentences import Sentences, write_descriptions
 from .synthetic import SEEN, UNSEEN, ActionClass, VideoSettings
 from .transfer import (
+    GROUPS,
     Scored,
     Transfer,
     TransferTargets,
@@ -84,6 +86,17 @@ class Study(ABC):
     @abstractmethod
     def about(self) -> List[str]:
         """What is in the data sets, in lines."""
+
+    def write_texts(self, work: Path) -> List[str]:
+        """Write what models read beside the videos; nothing by default.
+
+        Args:
+            work (Path): Work folder.
+
+        Returns:
+            list[str]: What was written, in lines.
+        """
+        return []
 
     def options(self, work: Path, clips: ClipList) -> Dict[str, Any]:
         """Options of a config that test on a list.
@@ -195,6 +208,8 @@ class TransferStudy(Study):
     """
 
     data = {'seen': SEEN, 'unseen': UNSEEN}
+    #: What the classes of each data set are called.
+    groups = GROUPS
     lists = {name: ClipList(name, 'test') for name in data}
     tests = 'on seen and on unseen classes'
     shown = {
@@ -239,17 +254,48 @@ class TransferStudy(Study):
     def measure(self, scores: Dict[str, np.ndarray],
                 labels: Dict[str, np.ndarray]) -> Transfer:
         """See :func:`~.transfer.measure_transfer`."""
-        return measure_transfer(*(
+        seen, unseen = (
             Scored(scores[name], labels[name],
-                   [c.text for c in self.data[name]])
-            for name in ('seen', 'unseen')))
+                   [c.text for c in self.data[clips.folder]])
+            for name, clips in self.lists.items())
+        return measure_transfer(seen, unseen, self.groups)
 
     def missed(self, name: str, found: Transfer,
                targets: TransferTargets | None) -> List[str]:
         """See :func:`~.transfer.missed_transfer`."""
-        return missed_transfer(name, found, targets or TransferTargets())
+        return missed_transfer(name, found, targets or TransferTargets(),
+                               self.groups)
 
     def table(self, rows: Sequence[Tuple[str, Transfer, Cost | None]]
               ) -> str:
         """See :func:`~.transfer.transfer_table`."""
-        return transfer_table(rows)
+        return transfer_table(rows, self.groups)
+
+
+class DescribedStudy(TransferStudy):
+    """The same, where models may read sentences about the seen classes."""
+
+    groups = ('base', 'novel')
+    lists = {group: ClipList(folder, 'test') for group, folder in zip(
+        groups, TransferStudy.data, strict=True)}
+    tests = 'on base and on novel classes'
+    notes = (
+        'base: test clips of the classes of training, among these. novel: '
+        'clips of the other\nclasses, among the others; as many of each as '
+        'are played backwards, so a model that\ndoes not see the order of '
+        'frames is right in half of them at best. The frozen model is\none: '
+        'its temporal embedding is zero, so that frames in another order are '
+        'the same to\nit. HM: harmonic mean. trained: parameters that train. '
+        's/step: forward and backward\nof a training batch.')
+
+    def write_texts(self, work: Path) -> List[str]:
+        """Descriptions of the seen classes."""
+        write_descriptions(SEEN, work / 'descriptions')
+        kinds = ' and '.join(Sentences._fields)
+        return [f'sentences about the {len(SEEN)} classes in descriptions/ '
+                f'({kinds})']
+
+    def table(self, rows: Sequence[Tuple[str, Transfer, Cost | None]]
+              ) -> str:
+        """Also how many parameters train."""
+        return transfer_table(rows, self.groups, trained=True)

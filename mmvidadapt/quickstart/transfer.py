@@ -18,8 +18,9 @@ class Transfer:
             these classes.
         unseen (float): On those of the other classes, among the others.
         harmonic_mean (float): Of the two.
-        by_class (dict[str, dict[str, float]]): ``'seen'`` and ``'unseen'`` ->
-            name of the class -> accuracy on its clips.
+        by_class (dict[str, dict[str, float]]): What the two groups of
+            classes are called, seen ones first -> name of the class ->
+            accuracy on its clips.
     """
 
     seen: float
@@ -47,12 +48,18 @@ class Scored(NamedTuple):
         return self.scores.argmax(axis=1) == self.labels
 
 
-def measure_transfer(seen: Scored, unseen: Scored) -> Transfer:
+#: What seen and unseen classes are called.
+GROUPS = ('seen', 'unseen')
+
+
+def measure_transfer(seen: Scored, unseen: Scored,
+                     groups: Tuple[str, str] = GROUPS) -> Transfer:
     """Accuracies from scores.
 
     Args:
         seen (Scored): Clips of the classes of training.
         unseen (Scored): Clips of the other classes.
+        groups (Tuple[str, str]): What they are called.
 
     Returns:
         Transfer: The accuracies.
@@ -64,7 +71,7 @@ def measure_transfer(seen: Scored, unseen: Scored) -> Transfer:
         by_class={
             group: {name: float(part.hits[part.labels == label].mean())
                     for label, name in enumerate(part.names)}
-            for group, part in (('seen', seen), ('unseen', unseen))})
+            for group, part in zip(groups, (seen, unseen), strict=True)})
 
 
 @dataclass(frozen=True)
@@ -86,22 +93,23 @@ class TransferTargets:
     most_unseen: float = 1.
 
 
-def missed_transfer(name: str, found: Transfer,
-                    targets: TransferTargets) -> List[str]:
+def missed_transfer(name: str, found: Transfer, targets: TransferTargets,
+                    groups: Tuple[str, str] = GROUPS) -> List[str]:
     """The targets that a model missed, a sentence each.
 
     Args:
         name (str): Name of the model.
         found (Transfer): What it reached.
         targets (TransferTargets): What must come out.
+        groups (Tuple[str, str]): What seen and unseen classes are called.
 
     Returns:
         list[str]: Empty if all were met.
     """
     missed = []
     for group, value, least, most in (
-            ('seen', found.seen, targets.seen, targets.most_seen),
-            ('unseen', found.unseen, targets.unseen, targets.most_unseen)):
+            (groups[0], found.seen, targets.seen, targets.most_seen),
+            (groups[1], found.unseen, targets.unseen, targets.most_unseen)):
         told = f'{name} on {group} classes is {100 * value:.1f} %'
         if value < least:
             missed.append(f'{told}, less than {100 * least:.0f} %')
@@ -112,20 +120,26 @@ def missed_transfer(name: str, found: Transfer,
 
 
 def transfer_table(
-        rows: Sequence[Tuple[str, Transfer, Cost | None]]) -> str:
+        rows: Sequence[Tuple[str, Transfer, Cost | None]],
+        groups: Tuple[str, str] = GROUPS, trained: bool = False) -> str:
     """The table in which the quickstart of such a method ends.
 
     Args:
         rows (Sequence[Tuple[str, Transfer, Cost | None]]): Name,
-            accuracies and cost; no cost for what is not trained.
+            accuracies and cost; no cost for a trained model that is tested
+            otherwise.
+        groups (Tuple[str, str]): What seen and unseen classes are called.
+        trained (bool): Tell how many parameters train.
 
     Returns:
         str: Lines of text.
     """
-    table = [['', 'seen', 'unseen', 'HM', 'MMACs/clip', 's/step']]
+    table = [['', *groups, 'HM', *(['trained'] if trained else ()),
+              'MMACs/clip', 's/step']]
     for name, found, cost in rows:
+        count = [f'{cost.trained:,}' if cost else ''] if trained else ()
         table.append([
             name, *(f'{100 * value:.1f}' for value in (
                 found.seen, found.unseen, found.harmonic_mean)),
-            *cost_cells(cost)])
+            *count, *cost_cells(cost)])
     return format_table(table)
