@@ -1,7 +1,6 @@
 """Pictures and videos of what a classifier said."""
 
 import os
-import textwrap
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +23,7 @@ from ..datasets.video_files import (
     files_below,
 )
 from ..files import whole_file
-from .canvas import save_figure, tile
+from .canvas import save_figure, short, tile
 from .runs import spread
 
 __all__ = ['draw_sheet', 'draw_timeline', 'video_library', 'write_labelled']
@@ -64,11 +63,6 @@ def _strip(frames: np.ndarray) -> np.ndarray:
     gap = np.full((frames.shape[1], 4, 3), 255, np.uint8)
     parts = [part for frame in frames for part in (frame, gap)]
     return np.concatenate(parts[:-1], axis=1)
-
-
-def _short(text: str, width: int = 26) -> str:
-    return textwrap.shorten(text, width, placeholder='...') if (
-        ' ' in text) else text[:width]
 
 
 def draw_sheet(predictions: Sequence[Prediction], path: Path) -> list[Path]:
@@ -125,7 +119,7 @@ def _bars(axes: plt.Axes, one: Prediction, rows: int) -> None:
     for place, score in zip(places, one.scores, strict=True):
         axes.text(max(score, 0), place, f' {score:.2f}', va='center',
                   fontsize=8)
-    axes.set_yticks(places, [_short(label) for label in one.labels],
+    axes.set_yticks(places, [short(label) for label in one.labels],
                     fontsize=9)
     axes.set_xticks([])
     axes.spines[['top', 'right', 'bottom']].set_visible(False)
@@ -154,7 +148,7 @@ def draw_timeline(timeline: Timeline, path: Path, classes: int = 5) -> None:
     for place, k in enumerate(timeline.strongest(classes)):
         curves.stairs(timeline.scores[:, k], edges, baseline=None,
                       linewidth=2, color=f'C{place}',
-                      label=_short(timeline.classes[k], 40))
+                      label=short(timeline.classes[k]))
     curves.set_xlim(0, ends)
     low, high = float(timeline.scores.min()), float(timeline.scores.max())
     if low >= 0 and high <= 1:
