@@ -179,13 +179,15 @@ class FrameTable:
         """First frame of each picture of a row, and the one behind its last.
 
         Args:
-            number (int): Pictures; each stands for the same number of
-                frames, the last one for what is left of them.
+            number (int): Pictures: frames that were merged in pairs, once
+                or several times; the last one may stand for fewer.
 
         Returns:
             list[tuple[int, int]]: Counted from 0.
         """
-        width = -(-self.count // number)
+        width = 1
+        while -(-self.count // width) > number:
+            width *= 2
         return [(t * width, min((t + 1) * width, self.count))
                 for t in range(number)]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmvidadapt.apis.side_activations import side_activations
+from mmvidadapt.apis.side_activations import side_activations, without_sme
 from mmvidadapt.models.backbones import CLIPViT, SideCLIPViT
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, patch_size=8,
@@ -78,3 +78,28 @@ def test_hooks_go_even_if_the_clip_is_refused() -> None:
 def test_a_model_without_side_network_is_refused(backbone) -> None:
     with pytest.raises(ValueError, match='has no side network.*SideCLIPViT'):
         side_activations(backbone, torch.randn(1, 3, 4, 24, 24))
+
+
+def test_without_the_sme_adapter_centre_frames_alone_count() -> None:
+    model, clip = side_network(alpha=.5).eval(), torch.randn(1, 3, 20, 24, 24)
+    other = torch.randn_like(clip)
+    other[:, :, 2::5] = clip[:, :, 2::5]
+    parts = ['stem', 'block 0', 'block 1']
+    with without_sme(model):
+        first, second = (side_activations(model, x) for x in (clip, other))
+    changed = side_activations(model, clip), side_activations(model, other)
+    for part in parts:
+        torch.testing.assert_close(first[part], second[part])
+        assert not torch.allclose(changed[0][part], changed[1][part])
+        assert not torch.allclose(changed[0][part], first[part])
+
+
+def test_the_sme_adapter_is_switched_on_again() -> None:
+    model = side_network(alpha=.5)
+    with pytest.raises(KeyError), without_sme(model):
+        assert model.stem.alpha == 0
+        raise KeyError
+    assert model.stem.alpha == .5
+    with pytest.raises(ValueError, match='window=1, so no SME-Adapter'), \
+            without_sme(side_network(window=1)):
+        pass
