@@ -387,6 +387,20 @@ def test_each_frame_of_a_long_video_is_decoded_once(
     assert np.allclose(found.scores, expected.scores, atol=1e-5)
 
 
+def test_a_transform_in_place_does_not_reach_the_next_window(
+        models, tmp_path):
+    video = write_video(tmp_path / 'long.avi', 60)
+    cfg = Config.fromfile(models('mote').config)
+    cfg.test_dataloader.dataset.pipeline.insert(
+        3, dict(type='Flip', flip_ratio=1.))
+    classifier = VideoClassifier(cfg, models('mote').checkpoint,
+                                 device='cpu')
+    apart = classifier.over_time(video, .8, .8)
+    shared = classifier.over_time(video, .8, .4)  # half of the frames
+    assert len(shared.starts) == 5
+    assert np.allclose(shared.scores[::2], apart.scores, atol=1e-6)
+
+
 def test_a_short_video_is_one_window(classifiers, videos):
     found = classifiers('inti').over_time(videos / 'a.mp4', window=60)
     assert found.starts.tolist() == [0.] and found.length == .8
