@@ -120,7 +120,8 @@ def read_run(work_dir: Path) -> RunLog:
         _read_log(folder, run)
     newest = folders[-1].parent / 'config.py'
     if newest.is_file():
-        run.config = Config.fromfile(newest, import_custom_modules=False)
+        config = Config.fromfile(newest, import_custom_modules=False)
+        run.config = config if 'model' in config else None
     for path in sorted(work_dir.glob('*/*.json')):
         if path.stem == path.parent.name:
             run.tests.append(dict(time=_time(path.stem),
