@@ -77,6 +77,11 @@ B16 = dict(encoder='CLIP B/16', adapter='none', neck='MoTE',
            head='text head', mode='full')
 INTI = Cell(**{**B16, 'adapter': 'InTI'})
 TDS = Cell(**{**B16, 'mode': 'side network'})
+LINEAR = dict(neck='no neck', head='linear head')
+#: An image model that is no CLIP: MAE, DINO, DeiT, ...
+PLAIN = dict(backbone__encoder__act='gelu',
+             backbone__encoder__arch__pre_norm=False,
+             backbone__encoder__arch__norm_eps=1e-6)
 MORE = {
     'InTI twice': Mix.of(INTI, backbone__adapters=[
         dict(type='InTI', layers=[0, 1])], backbone__num_frames=2 * FRAMES),
@@ -85,6 +90,13 @@ MORE = {
     'TDS-CLIP alone, projected by the text head': Mix.of(
         TDS, backbone__add_to_clip=False, neck__embed_dims=SIDE,
         cls_head__in_channels=SIDE, cls_head__projection=True),
+}
+PLAIN_VITS = {
+    'InTI in a ViT that is no CLIP': Mix.of(INTI._replace(**LINEAR), **PLAIN),
+    'InTI in a frozen ViT that is no CLIP': Mix.of(
+        INTI._replace(mode='frozen', **LINEAR), **PLAIN),
+    'TDS-CLIP on a ViT that is no CLIP': Mix.of(
+        TDS._replace(**LINEAR), **PLAIN),
 }
 MORE['TDS-CLIP alone, projected by the text head'].trained.remove(
     'backbone.to_clip')
@@ -186,10 +198,10 @@ def check_alive(model: nn.Module, mix: Mix, found: Tensor) -> None:
             value.copy_(old)
 
 
-@pytest.mark.parametrize('name', [*WORKING, *MORE])
+@pytest.mark.parametrize('name', [*WORKING, *MORE, *PLAIN_VITS])
 def test_a_cell_trains_is_saved_and_has_no_idle_part(
         name: str, tmp_path: Path) -> None:
-    mix = {**WORKING, **MORE}[name]
+    mix = {**WORKING, **MORE, **PLAIN_VITS}[name]
     model = build(mix)
     before = {key: value.clone() for key, value in model.named_parameters()}
     started = scores(model)

@@ -61,6 +61,10 @@ scores. The others must end with the sentence given.
 
 {words}
 
+All rows but those with a text head hold for other image models, too:
+[ViTs that are no CLIP](weights.md#vits-that-are-no-clip), such as MAE, DINO
+or DeiT. The test runs InTI and TDS-CLIP on one.
+
 ## Configs
 
 In [configs/mixed](../configs/mixed), on CLIP ViT-B/16 and Kinetics-400 with 8

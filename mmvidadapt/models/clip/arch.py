@@ -19,7 +19,7 @@ _VICLIP_CONTEXT = 32
 
 @dataclass(frozen=True)
 class VisionArch:
-    """Sizes of a CLIP image tower.
+    """Sizes of a CLIP image tower, or of another plain ViT.
 
     Args:
         embed_dims (int): Token channels ``D``.
@@ -29,6 +29,11 @@ class VisionArch:
         image_size (int): Side of the input frame in pixels.
         output_dims (int): Channels of the joint image-text space.
         mlp_ratio (float): Hidden channels of the MLP over ``D``.
+        pre_norm (bool): Whether tokens are normalised before the first block,
+            as in every CLIP. Other ViTs (MAE, DINO, DeiT) do not, and have a
+            bias in the patch embedding instead.
+        norm_eps (float): Added to the variance in every LayerNorm; 1e-6 in
+            mmpretrain's other ViTs.
     """
 
     embed_dims: int
@@ -38,6 +43,8 @@ class VisionArch:
     image_size: int
     output_dims: int
     mlp_ratio: float = 4.0
+    pre_norm: bool = True
+    norm_eps: float = 1e-5
 
     @property
     def grid_size(self) -> Tuple[int, int]:
@@ -110,7 +117,11 @@ def _from_dict(sizes: dict, cls: Type[Arch]) -> Arch:
             f'arch={sizes} lacks {", ".join(missing)}: give them, or an '
             "open_clip name as in dict(name='ViT-B-16', ...)")
     for key, value in sizes.items():
-        if not isinstance(value, (int, float)) or value <= 0:
+        if key == 'pre_norm':
+            if not isinstance(value, bool):
+                raise ValueError(f'arch has pre_norm={value!r}: give True '
+                                 'or False')
+        elif not isinstance(value, (int, float)) or value <= 0:
             raise ValueError(f'arch has {key}={value!r}: give a positive '
                              'number')
     arch = cls(**sizes)

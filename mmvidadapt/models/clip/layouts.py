@@ -28,7 +28,8 @@ class Layout:
         renames (tuple[tuple[str, str], ...]): Rows ``(pattern, new)`` for
             ``re.sub``, applied one after the other to every key. A name that
             ends in ``.T`` is transposed, names that end in ``.q``, ``.k``
-            and ``.v`` are packed.
+            and ``.v`` are packed, and one that ends in ``.gamma`` is the
+            scale of a linear layer's output, which its tensors take up.
         others (str): Regular expression of the whole keys that belong to no
             tower.
         act (str, optional): Activation of every file of this layout.
@@ -57,6 +58,8 @@ _MMPRETRAIN = (
     (r'\.ln([12])\.', r'.ln_\1.'),
     (r'\.attn\.qkv\.', '.attn.in_proj_'),
     (r'\.attn\.proj\.', '.attn.out_proj.'),
+    (r'\.attn\.gamma1\.(weight|scale)$', '.attn.out_proj.gamma'),
+    (r'\.ffn\.gamma2\.(weight|scale)$', '.mlp.c_proj.gamma'),
     (r'\.ffn\.layers\.0\.0\.', '.mlp.c_fc.'),
     (r'\.ffn\.layers\.1\.', '.mlp.c_proj.'),
     (_TEXT, 'text.'),
@@ -207,10 +210,16 @@ def split_towers(tensors: Mapping[str, Tensor], layout: Layout,
 
 
 def _reshape(tower: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Pack projections, transpose and drop axes of length one."""
+    """Pack projections, transpose, fold scales, drop axes of length one."""
     tensors: dict[str, Tensor] = {}
     for name, value in tower.items():
-        if name.endswith('.T'):
+        stem, _, last = name.rpartition('.')
+        gamma = tower.get(f'{stem}.gamma')
+        if last == 'gamma' and f'{stem}.weight' in tower:
+            continue  # taken up by what it scales
+        if last in ('weight', 'bias') and gamma is not None:
+            tensors[name] = value * gamma.view(-1, *[1] * (value.dim() - 1))
+        elif name.endswith('.T'):
             tensors[name[:-2]] = value.T
         elif name.endswith(('.q', '.k', '.v')):
             stem = name[:-2]

@@ -95,6 +95,10 @@ class ViCLIPVisionEncoder(CLIPVisionEncoder):
                 f'unknown temporal_resize={temporal_resize!r}: use one of '
                 f'{", ".join(map(repr, TEMPORAL_RESIZES))}')
         super().__init__(arch, act, weights, **kwargs)
+        if not self.arch.pre_norm:
+            raise ValueError(
+                'pre_norm=False in arch is an image model that is no CLIP, '
+                'and a ViCLIP begins with a norm: use a CLIPVisionEncoder')
         self.tubelet_size = tubelet_size
         self.temporal_resize = temporal_resize
         width = self.arch.embed_dims

@@ -33,7 +33,8 @@ class CLIPVisionEncoder(BaseModule):
     """A Vision Transformer with OpenAI's parameter names.
 
     Adapters are handed to :meth:`forward`; the encoder never owns any, so its
-    state dict is CLIP's and loads strictly.
+    state dict is CLIP's and loads strictly. With ``pre_norm=False`` in
+    ``arch`` it is any other plain ViT with a class token (MAE, DINO, DeiT).
 
     Attributes:
         kind (str): Layout of its tokens.
@@ -85,17 +86,20 @@ class CLIPVisionEncoder(BaseModule):
         width, scale = arch.embed_dims, arch.embed_dims**-0.5
         rows, cols = arch.grid_size
         self.conv1 = nn.Conv2d(3, width, arch.patch_size, arch.patch_size,
-                               bias=False)
+                               bias=not arch.pre_norm)
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(
             scale * torch.randn(1 + rows * cols, width))
-        self.ln_pre = nn.LayerNorm(width)
+        self.ln_pre = nn.LayerNorm(width) if arch.pre_norm else nn.Identity()
         self.transformer = Transformer(
             width, arch.num_layers, arch.num_heads, act, arch.mlp_ratio,
             drop_path_rate=drop_path_rate, with_cp=with_cp)
         self.ln_post = nn.LayerNorm(width) if post_norm else nn.Identity()
         self.proj = nn.Parameter(
             scale * torch.randn(width, arch.output_dims)) if project else None
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = arch.norm_eps
         if frozen:
             freeze(self)
         self.frozen_weights = FrozenWeights(
@@ -178,7 +182,7 @@ class CLIPVisionEncoder(BaseModule):
             x, layout = self.embed(frames, num_frames)
             # Under autocast the residual stream stays in the precision of
             # the weights, on any device.
-            x = self.ln_pre(x.to(self.ln_pre.weight.dtype))
+            x = self.ln_pre(x.to(self.class_embedding.dtype))
         return EncoderOutput(
             *self.transformer(x, layout, stacks, frozen=self.frozen))
 

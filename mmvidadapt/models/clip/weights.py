@@ -79,9 +79,8 @@ def load_vision_weights(encoder: nn.Module, weights: str) -> list[str]:
             (``'openai'``, ``'laion2b_s34b_b88k'``), or a file or folder:
             OpenAI's TorchScript archive (from a trusted source only) or
             state dict, open_clip's, Hugging Face's ``CLIPModel`` and
-            ``CLIPVisionModel``, mmpretrain's ``VisionTransformer`` with
-            ``pre_norm`` and multimodal ``CLIP``, ViCLIP's, or a checkpoint
-            of mmvidadapt.
+            ``CLIPVisionModel``, mmpretrain's multimodal ``CLIP`` and
+            ``VisionTransformer``, ViCLIP's, or a checkpoint of mmvidadapt.
 
     Returns:
         list[str]: Names of tensors that were computed from those of the
@@ -134,6 +133,8 @@ def _load(encoder: nn.Module, weights: str, tower: str) -> list[str]:
         del tensors[name]
     _check_sizes(tensors, own, f'{path} ({layout.name})')
     fitted = _Fitted([], [])
+    if tower == 'visual' and not encoder.arch.pre_norm:
+        _fit_biases(tensors, own, fitted)
     _fit_positions(tensors, own, tower, str(path), fitted)
     if _TEMPORAL in own:
         _fit_frames(tensors, own, encoder.temporal_resize, str(path), fitted)
@@ -382,10 +383,14 @@ def _check_sizes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
             f'{source} holds an image tower that is not a plain ViT (no class '
             'token): use weights of one such as ViT-B-32, ViT-B-16 or '
             'ViT-L-14')
-    if 'ln_pre.weight' not in tensors and 'ln_pre.weight' in own:
+    has, needs = ('ln_pre.weight' in names for names in (tensors, own))
+    if has != needs and 'class_embedding' in own:
         raise ValueError(
-            f'{source} is a ViT without the norm before the first block '
-            '(pre_norm), which every CLIP has: use weights of a CLIP')
+            f'{source} is a ViT with{"" if has else "out"} the norm before '
+            'the first block that every CLIP has: '
+            + ('remove pre_norm=False from arch, or use weights of another '
+               'ViT' if has else 'set pre_norm=False and norm_eps=1e-6 in '
+               'arch, or use weights of a CLIP'))
     found, wanted = _sizes(tensors), _sizes(own)
     wrong = [size for size in wanted
              if size in found and found[size] != wanted[size]]
@@ -401,6 +406,16 @@ def _check_sizes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
             f'{source} holds a video tower, with a temporal embedding, and '
             "the encoder reads single frames: set type='ViCLIPVisionEncoder' "
             'in encoder, or use weights of an image model')
+
+
+def _fit_biases(tensors: dict[str, Tensor], own: Mapping[str, Tensor],
+                fitted: _Fitted) -> None:
+    """Zeros for the biases of projections of a ViT that has none."""
+    biases = [name for name in own if name.endswith('.attn.in_proj_bias')]
+    if not any(name in tensors for name in biases):
+        tensors.update({name: torch.zeros_like(own[name], device='cpu')
+                        for name in biases})
+        fitted.told.append('biases of q, k and v zero')
 
 
 def _fit_positions(tensors: dict[str, Tensor], own: Mapping[str, Tensor],

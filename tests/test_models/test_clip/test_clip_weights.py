@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmvidadapt.compat.checkpoints import CheckpointError
+from mmvidadapt.models.clip.viclip import ViCLIPVisionEncoder
+from mmvidadapt.models.clip.vision_encoder import CLIPVisionEncoder
 from mmvidadapt.models.clip.weights import resize_positions
 from tests import tiny_clip as tiny
 
@@ -197,12 +199,99 @@ def test_mmpretrain_vision_transformer(tmp_path, prefix):
         atol=1e-5, rtol=1e-5)
 
 
-def test_mmpretrain_vit_that_is_no_clip_is_refused(tmp_path):
-    vit = _mmpretrain_vit(pre_norm=False)
+PLAIN = {**tiny.VISION, 'pre_norm': False, 'norm_eps': 1e-2}
+
+
+def _plain_vit(**changes) -> nn.Module:
+    """mmpretrain's model without what CLIP added; an eps that shows."""
+    return _mmpretrain_vit(**{**dict(
+        pre_norm=False, norm_cfg=dict(type='LN', eps=1e-2),
+        layer_cfgs={}), **changes})
+
+
+def _plain(weights: str | None = None, **arch) -> nn.Module:
+    return tiny.vision(arch={**PLAIN, **arch}, act='gelu', project=False,
+                       weights=weights)
+
+
+@pytest.mark.parametrize('theirs, ours', [
+    (dict(), dict()),
+    (dict(qkv_bias=False), dict()),
+    (dict(layer_scale_init_value=0.1), dict()),  # DINOv2
+    (dict(arch=dict(embed_dims=48, num_layers=3, num_heads=4,
+                    feedforward_channels=144), patch_size=8, img_size=24),
+     dict(embed_dims=48, num_layers=3, num_heads=4, mlp_ratio=3., patch_size=8,
+          image_size=24)),
+])
+def test_mmpretrain_vits_that_are_no_clip(theirs, ours, tmp_path):
+    vit = _plain_vit(**theirs)
+    state = {f'backbone.{k}': v for k, v in vit.state_dict().items()}
+    state['neck.mask_token'] = torch.zeros(1)  # of MAE's pretraining
+    path = _saved(dict(state_dict=state), tmp_path / 'vit.pth')
+    images = tiny.frames(image_size=ours.get('image_size', 32))
+    torch.testing.assert_close(
+        tiny.image_features(_plain(path, **ours), images), vit(images)[-1],
+        atol=1e-5, rtol=1e-5)
+
+
+def test_a_frozen_vit_is_left_to_its_source(tmp_path):
+    vit = _plain_vit(qkv_bias=False, layer_scale_init_value=0.1)
     path = _saved(vit.state_dict(), tmp_path / 'vit.pth')
+    options = dict(arch=PLAIN, act='gelu', project=False, frozen=True)
+    small = tiny.vision(weights=path, **options).state_dict()
+    assert [*small] == ['fingerprint']
+    again = CLIPVisionEncoder(weights=path, **options)
+    again.load_state_dict(small)
+    torch.testing.assert_close(
+        tiny.image_features(again, tiny.frames()), vit(tiny.frames())[-1],
+        atol=1e-5, rtol=1e-5)
+
+
+def test_positions_of_another_vit_are_resized_as_those_of_clip(tmp_path):
+    path = _saved(_plain_vit().state_dict(), tmp_path / 'vit.pth')
+    assert _plain(path, image_size=48).positional_embedding.shape == (10, 32)
+
+
+def test_a_vit_and_a_clip_do_not_take_each_other_s_weights(tmp_path):
+    path = _saved(_plain_vit().state_dict(), tmp_path / 'vit.pth')
     with pytest.raises(ValueError, match='without the norm before the first '
-                       'block .*use weights of a CLIP'):
+                       'block that every CLIP has: set pre_norm=False and '
+                       'norm_eps=1e-6 in arch, or use weights of a CLIP'):
         tiny.vision(weights=path, project=False)
+    path = _saved(_mmpretrain_vit().state_dict(), tmp_path / 'clip.pth')
+    with pytest.raises(ValueError, match='with the norm before the first '
+                       'block that every CLIP has: remove pre_norm=False'):
+        _plain(path)
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(with_cls_token=False, out_type='raw'), 'no class token'),
+    (dict(out_type='avg_featmap'), 'also holds ln2.weight, which no plain'),
+    (dict(final_norm=False), 'lacks ln_post.weight, ln_post.bias'),
+])
+def test_vits_of_another_form_are_refused(changes, message, tmp_path):
+    path = _saved(_plain_vit(**changes).state_dict(), tmp_path / 'vit.pth')
+    with pytest.raises(ValueError, match=message):
+        _plain(path)
+
+
+def test_beit_is_refused(tmp_path):
+    from mmpretrain.models import BEiTViT
+    beit = BEiTViT(arch=dict(embed_dims=32, num_layers=2, num_heads=2,
+                             feedforward_channels=128), img_size=32,
+                   out_type='cls_token')
+    path = _saved(beit.state_dict(), tmp_path / 'beit.pth')
+    with pytest.raises(ValueError, match='lacks positional_embedding, .* also '
+                       'holds transformer.resblocks.0.gamma_1, .*q_bias'):
+        _plain(path)
+
+
+def test_pre_norm_is_true_or_false_and_a_video_tower_has_it():
+    with pytest.raises(ValueError, match='pre_norm=0: give True or False'):
+        _plain(pre_norm=0)
+    with pytest.raises(ValueError, match='a ViCLIP begins with a norm: use a '
+                       'CLIPVisionEncoder'):
+        ViCLIPVisionEncoder(PLAIN, 'gelu')
 
 
 @pytest.fixture
