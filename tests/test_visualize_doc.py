@@ -1,0 +1,101 @@
+"""docs/visualize.md, command by command, on real video files."""
+
+import importlib
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, init_default_scope
+
+from mmvidadapt.visualization import PICTURES
+from tests.conftest import ROOT
+from tests.scripts import plain_tool, video_config, write_videos
+from tests.tiny import write_tiny_config
+
+TEXT = (ROOT / 'docs' / 'visualize.md').read_text()
+COMMANDS = re.findall(r'^(python tools/.*)$', TEXT, re.MULTILINE)
+
+
+@pytest.fixture(scope='module')
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Configs, videos and a run, in the current folder."""
+    folder = tmp_path_factory.mktemp('checkout')
+    for name in ('inti/vitb_k400.py', 'tds_clip/vitb_k400.py',
+                 'mote/vitb_k400.py'):
+        (folder / 'configs' / name).parent.mkdir(parents=True)
+        write_tiny_config(name, (folder / 'configs' / name).parent)
+    videos = write_videos(folder, 2)
+    before, scope = os.getcwd(), DefaultScope.get_current_instance()
+    os.chdir(folder)
+    try:
+        config = video_config(
+            'inti/vitb_ssv2_naive.py', folder, videos, folder,
+            model__cls_head__num_classes=3)
+        done = plain_tool('train.py', config, '--work-dir', 'work_dirs/run',
+                          '--cfg-options', 'experiment_name=visualize_doc')
+        assert done.returncode == 0, done.stderr
+        yield folder
+    finally:
+        os.chdir(before)
+        if scope is None:
+            DefaultScope._instance_dict.clear()
+
+
+def run(command: str) -> None:
+    """Run a line of the document in this process."""
+    script, *args = shlex.split(command)[1:]
+    done = plain_tool(script.removeprefix('tools/'), *args)
+    assert done.returncode == 0, f'{command}: {done.stderr}'
+
+
+def test_every_command_is_tested() -> None:
+    assert [shlex.split(line)[1:3] for line in COMMANDS] == [
+        ['tools/visualize.py', 'inti'], ['tools/visualize.py', 'side'],
+        ['tools/visualize.py', 'attention'], ['tools/test.py', 'CONFIG'],
+        ['tools/report.py', 'work_dirs/run']]
+
+
+@pytest.mark.parametrize('place', range(3))
+def test_pictures_of_a_video_are_written(checkout: Path, place: int) -> None:
+    command = shlex.split(COMMANDS[place])
+    init_default_scope('mmaction')
+    model = MODELS.build(Config.fromfile(command[3]).model)
+    torch.save(dict(state_dict=model.state_dict()), 'some.pth')
+    run(COMMANDS[place].replace('CHECKPOINT', 'some.pth').replace(
+        'VIDEO', '1.mp4'))
+    out = Path(command[command.index('--out') + 1])
+    assert {path.name for path in out.iterdir()} == {
+        f'{command[2]}.png', f'{command[2]}.json'}
+
+
+def test_the_report_is_written(checkout: Path) -> None:
+    config, = Path('work_dirs/run').glob('*.py')
+    newest = Path('work_dirs/run/last_checkpoint').read_text()
+    run(COMMANDS[3].replace('CONFIG', str(config)).replace(
+        'CHECKPOINT', newest) + ' --cfg-options '
+        'experiment_name=visualize_doc_test')
+    run(COMMANDS[4])
+    page = Path('work_dirs/run/report.html').read_text()
+    for part in ('curves', 'accuracy', 'confusion', 'classes', 'clips',
+                 'tests', 'configuration', 'environment'):
+        assert f'<section id="{part}">' in page
+
+
+def test_what_the_document_names_exists() -> None:
+    table = TEXT[TEXT.index('| picture |'):].split('\n\n')[0]
+    assert set(re.findall(r'^\| `(\w+)` ', table, re.MULTILINE)) == set(
+        PICTURES)
+    for link, anchor in re.findall(r'\]\(([\w.]+)(?:#([\w-]+))?\)', TEXT):
+        target = (ROOT / 'docs' / link).read_text()
+        assert f'## {anchor.replace("-", " ")}' in target.lower()
+    last = ''
+    for name in re.findall(r'`((?:mmvidadapt\.apis\.)?[a-z_.]+_\w+)`',
+                           TEXT[TEXT.index('In Python'):].split('\n\n')[0]):
+        module, _, function = name.rpartition('.')
+        last = module or last
+        assert callable(getattr(importlib.import_module(last), function))
