@@ -12,6 +12,11 @@ model = dict(
         weights={{_base_.clip}}),
     cls_head=dict(text='recognizer', train_scale=False, modulate=False))
 
+# The temporal embedding has everything to learn.
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys=dict(temporal_positional_embedding=dict(lr_mult=20.))))
+
 # More and smaller steps: what tells motions apart is found late, by all three
 # models.
 train_dataloader = dict(batch_size=8)
