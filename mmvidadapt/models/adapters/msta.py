@@ -23,21 +23,59 @@ _NORMS = ('none', 'ln_1')
 _TOWERS = ('visual', 'text')
 
 
-class _Scaled(torch.autograd.Function):
-    """Multiply forward by one factor and backward by another."""
+class _ScaledGradient(torch.autograd.Function):
+    """The same values, whose gradient is multiplied by a factor."""
 
     @staticmethod
-    def forward(x: Tensor, forward: float, backward: float) -> Tensor:
-        return x.view_as(x) if forward == 1 else x * forward
+    def forward(x: Tensor, factor: float) -> Tensor:
+        return x.view_as(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Tuple, output: Tensor) -> None:
-        ctx.factor = inputs[2]
+        ctx.factor = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None]:
-        factor = ctx.factor
-        return grad if factor == 1 else grad * factor, None, None
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None]:
+        return grad * ctx.factor, None
+
+
+class _ScaledUp(torch.autograd.Function):
+    """``scale * (W h + b)``, and ``scale * temporal`` behind the class token.
+
+    One product and one sum: separate operators would write all tokens three
+    times, and slices under autograd would copy their gradient.
+
+    Shapes:
+        - ``h``: ``(B, L, m)``; ``temporal``: ``(B, L-1, D)`` or None.
+        - Output: ``(B, L, D)``. Gradients go back times ``factor``.
+    """
+
+    @staticmethod
+    def forward(h: Tensor, weight: Tensor, bias: Tensor,
+                temporal: Tensor | None, scale: float,
+                factor: float) -> Tensor:
+        out = torch.addmm(bias, h.flatten(0, 1), weight.t(), beta=scale,
+                          alpha=scale).unflatten(0, h.shape[:2])
+        if temporal is not None:
+            out[:, 1:].add_(temporal, alpha=scale)
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Tuple, output: Tensor) -> None:
+        h, weight, _, _, _, ctx.factor = inputs
+        ctx.save_for_backward(h, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tuple:
+        h, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        if ctx.factor != 1:
+            grad = grad * ctx.factor
+        flat = grad.flatten(0, 1)
+        return (grad @ weight if wanted[0] else None,
+                flat.t() @ h.flatten(0, 1) if wanted[1] else None,
+                flat.sum(dim=0) if wanted[2] else None,
+                grad[:, 1:] if wanted[3] else None, None, None)
 
 
 def _init(layer: nn.Module) -> None:
@@ -108,22 +146,23 @@ class _Half(Adapter):
             Tensor: In the shape of ``x``.
         """
         scaled = self.training and self.scale_gradient
-        if scaled:
-            x = _Scaled.apply(x, 1., self.scale)
+        if scaled and x.requires_grad:
+            x = _ScaledGradient.apply(x, self.scale)
         if self.adapter_norm == 'ln_1':
             x = block.ln_1(x)
-        h = self.dropout(F.relu(self.down(x)))  # (..., m)
+        inplace = not torch.is_grad_enabled()
+        h = self.dropout(F.relu(self.down(x), inplace))  # (..., m)
         for project in self._lent or [self.project]:
             if project is not None:
-                h = F.relu(project(h))  # Eq. (12)
-        residual = self.decode(h, layout)
-        if scaled:
-            return _Scaled.apply(residual, self.scale, 1.)
-        return residual * self.scale
+                h = F.relu(project(h), inplace)  # Eq. (12)
+        return _ScaledUp.apply(
+            h, self.up.weight.to(h.dtype), self.up.bias.to(h.dtype),
+            self.temporal(h, layout), self.scale,
+            1. if scaled else self.scale)
 
-    def decode(self, h: Tensor, layout: TokenLayout) -> Tensor:
-        """Map ``(..., m)`` back to ``(..., D)``."""
-        return self.up(h)
+    def temporal(self, h: Tensor, layout: TokenLayout) -> Tensor | None:
+        """What is added for the tokens behind the class token, if any."""
+        return None
 
 
 @MODELS.register_module()
@@ -202,26 +241,24 @@ class MSTAVideo(_Half):
             groups=math.gcd(bottleneck_dims, embed_dims))
         _init(self.temporal_up)
 
-    def decode(self, h: Tensor, layout: TokenLayout) -> Tensor:
-        """Add the temporal term to that of each token, Eq. (11).
+    def temporal(self, h: Tensor, layout: TokenLayout) -> Tensor:
+        """The temporal term of the patches, Eq. (11).
 
         Args:
             h (Tensor): ``(B*T, 1+N, m)`` or ``(B, 1+N*T, m)``.
             layout (TokenLayout): The layout.
 
         Returns:
-            Tensor: The same with ``D`` channels.
+            Tensor: ``(B*T, N, D)`` or ``(B, N*T, D)``.
         """
-        residual = self.up(h)
         conv = self.temporal_up
         if layout.kind == 'joint':
             patches, frames = layout.split_patches(h), 2  # (B, N, T, m)
         else:
             patches, frames = layout.split_frames(h[:, 1:]), 1  # (B,T,N,m)
-        temporal = grouped_temporal_conv(
+        out = grouped_temporal_conv(
             patches, conv.weight.flatten(2), conv.bias, conv.groups, frames)
-        residual[:, 1:] += temporal.reshape(residual[:, 1:].shape)
-        return residual
+        return out.reshape(len(h), -1, out.shape[-1])
 
 
 @MODELS.register_module()

@@ -190,7 +190,7 @@ class ResidualAttentionBlock(nn.Module):
             out = out + adapter(normed, layout, self)
         x = x + self.drop_path(out, layout)
         for adapter in adapters.get('beside_block', ()):
-            x = x + adapter(block_input, layout, self)
+            x += adapter(block_input, layout, self)  # nobody else holds x
         return x, layout
 
 

@@ -27,7 +27,7 @@ def test_matches_the_equations_restated():
     encoder, images = tiny.randomize(tiny.vision()), tiny.frames()
     stack = tiny.randomize(_stack(scale=0.5))
     with torch.no_grad():
-        x, _ = encoder.embed(images)
+        x = encoder.ln_pre(encoder.embed(images, 2)[0])
         for i, block in enumerate(encoder.transformer.resblocks):
             layer = stack[0][str(i)]
             x = x + block.attn(block.ln_1(x), None, block)

@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmvidadapt.models.adapters.depthwise import (
+    _banded_product,
     _shifted_sum,
     depthwise_conv3d,
     depthwise_temporal_conv,
+    grouped_temporal_conv,
 )
 from mmvidadapt.models.clip import TokenLayout
 
@@ -106,3 +108,25 @@ def test_tokens_with_a_class_token_are_refused() -> None:
     with pytest.raises(ValueError, match=r'13 tokens do not fill the grid '
                        r'\(3, 4\).*without the class token'):
         depthwise_conv3d(torch.randn(4, 13, CHANNELS), weight, bias, layout)
+
+
+@pytest.mark.parametrize('convolve', [grouped_temporal_conv, _banded_product])
+@pytest.mark.parametrize('groups', [4, 2])  # of one input, and of two
+@pytest.mark.parametrize('frames', [1, 2])
+def test_groups_equal_conv3d_in_values_and_gradients(
+        convolve, groups: int, frames: int) -> None:
+    x = torch.randn(2, 5, 3, 4, requires_grad=True)  # 5 x 3 or 3 x 5 places
+    weight = torch.randn(12, 4 // groups, 3, requires_grad=True)
+    bias = torch.randn(12, requires_grad=True)
+    clips = x if frames == 1 else x.transpose(1, 2)  # (B, T, N, C)
+    wanted = F.conv3d(
+        clips.permute(0, 3, 1, 2).unsqueeze(-1), weight[..., None, None],
+        bias, padding=(1, 0, 0), groups=groups)
+    wanted = wanted.squeeze(-1).permute(0, 2, 3, 1)
+    if frames == 2:
+        wanted = wanted.transpose(1, 2)
+    y = convolve(x, weight, bias, groups, frames)
+    torch.testing.assert_close(y, wanted)
+    for a, b in zip(gradients(y, x, weight, bias),
+                    gradients(wanted, x, weight, bias), strict=True):
+        torch.testing.assert_close(a, b)

@@ -1,11 +1,15 @@
 """MSTA: two halves beside the blocks of two towers, a layer in common."""
 
+from collections import Counter
+
 import pytest
 import torch
 import torch.nn.functional as F
+from mmaction.registry import MODELS
 
+import mmvidadapt.models  # noqa: F401
 from mmvidadapt.models.adapters import MSTA, AdapterStack, MSTAText, MSTAVideo
-from mmvidadapt.models.clip import TokenLayout
+from mmvidadapt.models.clip import TokenLayout, ViCLIPVisionEncoder
 from tests import tiny_clip as tiny
 
 VISUAL = dict(embed_dims=32, num_heads=2, num_layers=2, num_frames=2,
@@ -135,6 +139,32 @@ def test_video_half_matches_equations_11_and_12_restated(dims):
             layer(_joint(x), JOINT, None)[:, 1:], _joint(out)[:, 1:])
 
 
+@pytest.mark.parametrize('layout', [JOINT, FRAMEWISE], ids=['joint', 'frames'])
+def test_gradients_are_those_of_the_equations(layout):
+    layer = _video(scale_gradient=False)
+    x = torch.randn(4, 5, 32)
+    x = (_joint(x) if layout is JOINT else x).requires_grad_()
+
+    def restated():
+        h = torch.relu(x @ layer.down.weight.T + layer.down.bias)
+        h = torch.relu(h @ layer.project.weight.T + layer.project.bias)
+        grid = h[:, 1:]  # to (B, m, T, N, 1)
+        grid = (grid.unflatten(1, (4, 4)).permute(0, 3, 2, 1)
+                if layout is JOINT else grid.permute(2, 0, 1)[None])
+        temporal = layer.temporal_up(grid.unsqueeze(-1)).squeeze(-1)
+        temporal = (temporal.permute(0, 3, 2, 1).flatten(1, 2)
+                    if layout is JOINT else temporal[0].permute(1, 2, 0))
+        return 0.5 * (layer.up(h) + F.pad(temporal, (0, 0, 1, 0)))
+
+    out, wanted = layer(x, layout, None), restated()
+    torch.testing.assert_close(out, wanted)
+    grad, inputs = torch.randn_like(out), [x, *layer.parameters()]
+    for found, right in zip(torch.autograd.grad(out, inputs, grad),
+                            torch.autograd.grad(wanted, inputs, grad),
+                            strict=True):
+        torch.testing.assert_close(found, right)
+
+
 def test_frames_matter_through_the_temporal_projection_only():
     layer, x = _video(), torch.randn(4, 5, 32)
 
@@ -249,6 +279,111 @@ def test_dropout_acts_in_training_only():
     layer.train()
     assert not torch.equal(
         layer(x, FRAMEWISE, None), layer(x, FRAMEWISE, None))
+
+
+# -- what a step costs -----------------------------------------------------
+
+
+def _towers(layers) -> tuple:
+    """Both towers, of twelve blocks, and the adapters."""
+    arch = dict(tiny.VISION, num_layers=12)
+    vision = ViCLIPVisionEncoder(arch, 'quick_gelu', num_frames=2,
+                                 frozen=True)
+    text = tiny.text(arch=dict(tiny.TEXT, num_layers=12), frozen=True)
+    adapter = _msta(layers=layers, visual=dict(
+        VISUAL, num_layers=12, kind='joint'), text=dict(TEXT, num_layers=12))
+    return tiny.randomize(vision), tiny.randomize(text), adapter.train()
+
+
+@pytest.mark.parametrize('first', [0, 7])
+def test_below_the_first_adapted_block_nothing_is_kept(first):
+    vision, text, adapter = _towers(range(first, 12))
+    kept, entered, inside = Counter(), {}, ['outside']
+
+    def follow(module, *key):
+        def enter(_, args):
+            entered[key] = args[0].requires_grad
+            inside.append(key)
+
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(lambda *_: [inside.pop(), None][1])
+
+    def pack(tensor):
+        kept[inside[-1]] += 1
+        return tensor
+
+    for name, tower, stack in (('video', vision, adapter.visual),
+                               ('text', text, adapter.text)):
+        for index, block in enumerate(tower.transformer.resblocks):
+            follow(block, name, index)
+            for half in stack.at(index).get('beside_block', []):
+                follow(half, name, index, 'adapter')
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        features = (vision(tiny.frames(), 2, stacks=[adapter.visual]).tokens,
+                    text(tiny.TOKENS, stacks=[adapter.text]))
+    assert all(out.requires_grad for out in features)
+    for name in ('video', 'text'):
+        # The first adapted block itself is frozen, so it keeps nothing, and
+        # its input, patches and embeddings among them, needs no gradient.
+        for index in range(12):
+            assert entered[name, index] == (index > first)
+            assert (kept[name, index] > 0) == (index > first)
+            assert (kept[name, index, 'adapter'] > 0) == (index >= first)
+
+
+@pytest.mark.parametrize('train', [False, True])
+def test_1569_joint_tokens_go_through_the_fused_kernel(train):
+    arch = dict(tiny.VISION, embed_dims=16, image_size=224)
+    vision = ViCLIPVisionEncoder(arch, 'quick_gelu', frozen=True)
+    adapter = _msta(visual=dict(
+        VISUAL, embed_dims=16, num_frames=8, grid_size=(14, 14),
+        kind='joint')).train(train)
+    frames = torch.randn(8, 3, 224, 224)
+    with torch.profiler.profile(record_shapes=True) as seen:
+        with torch.set_grad_enabled(train):
+            tokens = vision(frames, 8, stacks=[adapter.visual]).tokens
+        if train:
+            tokens.mean().backward()
+    calls = {event.key: (event.count, event.input_shapes[0])
+             for event in seen.key_averages(group_by_input_shape=True)
+             if 'attention' in event.key}
+    fused = 'aten::_scaled_dot_product_flash_attention_for_cpu'
+    assert calls[fused] == (2, [1, 2, 1569, 8])
+    # The first block is frozen, and so is what enters it.
+    assert calls.get(f'{fused}_backward', (0, ))[0] == train
+    assert not any('math' in key for key in calls)
+
+
+@pytest.mark.parametrize('halves', [True, False])
+def test_compiled_blocks_and_autocast_answer_alike(halves):
+    options = dict(
+        type='CLIPViT', num_frames=2,
+        encoder=dict(type='ViCLIPVisionEncoder', arch=tiny.VISION,
+                     act='quick_gelu', frozen=True),
+        adapters=[dict(type='MSTAVideo', layers=[0, 1], bottleneck_dims=8,
+                       scale=0.5, dropout=0.)])
+    plain = tiny.randomize(MODELS.build(options))
+    clips = torch.randn(2, 3, 2, 32, 32)
+    other = plain
+    if not halves:
+        torch._dynamo.reset()
+        other = MODELS.build(dict(options, compile=dict(
+            backend='eager', fullgraph=True)))
+        other.load_state_dict(plain.state_dict())
+    found = []
+    for model, cast in ((plain, False), (other, halves)):
+        with torch.autocast('cpu', torch.bfloat16, enabled=cast):
+            out = model.train()(clips)
+        model.zero_grad()
+        out.float().square().mean().backward()
+        found.append([out.detach(), *(
+            p.grad for p in model.adapters.parameters())])
+    torch._dynamo.reset()
+    for a, b in zip(*found, strict=True):
+        if halves:
+            assert (a - b).norm() <= 0.1 * a.norm()
+        else:
+            torch.testing.assert_close(a, b)
 
 
 # -- towers of different depth ---------------------------------------------
