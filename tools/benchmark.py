@@ -67,8 +67,8 @@ def parse_args() -> argparse.Namespace:
         'fast\n'
         '  mote      MoTE and the same model with a plain temporal '
         'transformer\n'
-        '  msta      full fine-tuning of both towers of ViCLIP, MSTA, and with '
-        'few\n'
+        '  msta      full fine-tuning of both towers of ViCLIP, MSTA, MSTA '
+        'with few\n'
         '            texts at a time',
         'python tools/benchmark.py --suite tds_clip --batch 2 '
         '--out benchmark')

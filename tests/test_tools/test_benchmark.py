@@ -12,8 +12,10 @@ from types import ModuleType
 
 import pytest
 import torch
+from mmaction.registry import MODELS
 from mmengine.registry import DefaultScope
 
+from mmvidadapt.apis.cli import load_config
 from mmvidadapt.models.text import encode
 from tests.conftest import ROOT
 from tests.tiny import write_tiny_config
@@ -141,6 +143,12 @@ def test_a_suite_fills_in_what_was_not_asked_for(tool, options) -> None:
     assert args.frames == 8 and [*args.dtypes] == ['fp32']
     assert [*args.modes] == ['forward', 'train', 'text']
 
+    args = options('--suite', 'msta')
+    assert [entry.name for entry in tool.choose(args)] == [
+        'full fine-tuning', 'msta', 'msta text_batch=8']
+    assert args.frames == 8 and [*args.dtypes] == ['fp32']
+    assert [*args.modes] == ['forward', 'train', 'memory']
+
     args = options('--suite', 'tds_clip', '--frames', '16', '--modes',
                    'forward', '--dtypes', 'bf16')
     tool.choose(args)
@@ -182,6 +190,29 @@ def test_mote_is_compared_with_itself_without_experts(
     assert mote.cls_head.classes == 'k400'
 
 
+@pytest.mark.parametrize('arch, trained', [('vitb', 8_712_192),
+                                           ('vitl', None)])
+def test_msta_is_compared_with_training_both_towers(
+        tool, options, arch, trained) -> None:
+    entries = tool.choose(options('--suite', 'msta', '--arch', arch))
+    full, msta, parts = (tool.read_entry(entry, 8).model for entry in entries)
+    assert parts.text_batch == 8
+    del parts['text_batch']
+    assert parts == msta and msta.consistency is None
+    if trained is None:
+        return
+    with torch.device('meta'):
+        model = MODELS.build(msta)
+    assert trained == sum(p.numel() for p in model.parameters()
+                          if p.requires_grad)
+    assert len(model.cls_head.class_names) == 51
+    # What the config of full fine-tuning says.
+    alone = load_config(
+        str(ROOT / 'configs' / 'msta' / 'vitb_base-novel_ucf101_full.py'))
+    alone.model.pop('data_preprocessor')
+    assert full == alone.model
+
+
 def test_targets_are_those_of_vit_b_at_the_frames_of_the_suite(
         tool, options) -> None:
     def targets(*args: str) -> dict:
@@ -192,7 +223,9 @@ def test_targets_are_those_of_vit_b_at_the_frames_of_the_suite(
         'tds_clip': dict(time=0.54), 'tds_clip lean': dict(peak=0.40),
         'tds_clip bf16': dict(time=0.36)}
     assert targets('mote') == {'mote': dict(time=1.04, forward=1.02)}
-    for suite in ('tds_clip', 'mote'):
+    assert targets('msta') == {'msta': dict(
+        time=0.75, forward=pytest.approx(1 / 0.95))}
+    for suite in ('tds_clip', 'mote', 'msta'):
         assert targets(suite, '--frames', '16') == {}
         assert targets(suite, '--arch', 'vitl') == {}
 
