@@ -85,13 +85,26 @@ def _for(kind: str) -> List[str]:
         and value.__module__.startswith(f'{__package__}.'))
 
 
-def _check_layers(name: str, layers: object, num_layers: int) -> List[int]:
+def check_layers(name: str, layers: object, num_layers: int) -> List[int]:
+    """Blocks that a config names.
+
+    Args:
+        name (str): Whose they are, for messages.
+        layers (object): What the config has.
+        num_layers (int): Blocks of the encoder.
+
+    Returns:
+        List[int]: The blocks, in the order of the config.
+
+    Raises:
+        ValueError: If it is no list of 0-based blocks, each named once.
+    """
     if not isinstance(layers, (list, tuple, range)) or not layers:
         raise ValueError(f'{name} needs layers=[...], a list of 0-based block '
                          f'indices, got {layers!r}')
     layers = list(layers)
     for layer in layers:
-        if not isinstance(layer, int) or not 0 <= layer < num_layers:
+        if type(layer) is not int or not 0 <= layer < num_layers:
             raise ValueError(
                 f'{name} at layers={layers}: {layer!r} is outside the blocks '
                 f'0 to {num_layers - 1} of this encoder (an adapter after the '
@@ -137,8 +150,8 @@ class AdapterStack(ModuleList):
             config = dict(config)
             name = config.pop('type', None)
             cls = adapter_class(name)
-            layers = _check_layers(name, config.pop('layers', None),
-                                   num_layers)
+            layers = check_layers(name, config.pop('layers', None),
+                                  num_layers)
             if kind not in cls.kinds:
                 raise ValueError(
                     f'{name} works on {" and ".join(cls.kinds)} tokens, not '
@@ -161,7 +174,7 @@ class AdapterStack(ModuleList):
                     here = dict(place, layers=layers)
                 else:
                     here = dict(place, layer=layer, num_frames=num_frames)
-                adapter = _build(cls, config, here)
+                adapter = build_adapter(cls, config, here)
                 built[i][layer] = adapter
                 if cls.point == 'pre_block':
                     num_frames = adapter.frames_after(num_frames)
@@ -211,7 +224,21 @@ class AdapterStack(ModuleList):
         return min(trained, default=torch.iinfo(torch.int64).max)
 
 
-def _build(cls: Type[nn.Module], config: dict, place: dict) -> nn.Module:
+def build_adapter(cls: Type[nn.Module], config: dict,
+                  place: dict) -> nn.Module:
+    """Build an adapter from its options and where it sits.
+
+    Args:
+        cls (Type[nn.Module]): Its class.
+        config (dict): Options of the user, without ``type``.
+        place (dict): Arguments that it gets if it has them.
+
+    Returns:
+        nn.Module: The adapter.
+
+    Raises:
+        ValueError: If an option is not known, or lacks.
+    """
     known = inspect.signature(cls).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         for key in config:

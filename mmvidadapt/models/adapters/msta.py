@@ -16,7 +16,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
 from ..clip.layout import TokenLayout
-from .base import Adapter, AdapterStack
+from .base import Adapter, AdapterStack, check_layers
 from .depthwise import grouped_temporal_conv
 
 _NORMS = ('none', 'ln_1')
@@ -329,11 +329,12 @@ class MSTA(BaseModule):
         options = dict(bottleneck_dims=bottleneck_dims, scale=scale,
                        dropout=dropout, adapter_norm=adapter_norm,
                        scale_gradient=scale_gradient, project=False)
+        layers = check_layers('MSTA', layers, visual['num_layers'])
         partners = _partners(layers, visual['num_layers'],
                              text['num_layers'])
         if 'text' in towers and not partners:
             raise ValueError(
-                f'none of the blocks {list(layers)} has a partner among the '
+                f'none of the blocks {layers} has a partner among the '
                 f'{text["num_layers"]} of the text tower: name one that has, '
                 "or towers=['visual']")
 
@@ -368,5 +369,4 @@ def _partners(layers: Sequence[int], visual: int,
             f'{visual} blocks of the image tower cannot be paired with {text} '
             'of the text tower: MSTA needs as many, or a multiple; use '
             'MSTAVideo and MSTAText in the lists of adapters')
-    return {layer: layer // ratio for layer in layers
-            if isinstance(layer, int) and layer % ratio == 0}
+    return {layer: layer // ratio for layer in layers if layer % ratio == 0}

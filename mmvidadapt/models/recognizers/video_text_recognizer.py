@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...datasets.class_lists import written_name
 from ..adapters import MSTA, AdapterStack
+from ..adapters.base import build_adapter
 from ..backbones.clip_vit import CLIPViT
 from ..clip import CLIPTextEncoder
 from ..clip.block import recompute
@@ -38,7 +39,7 @@ class VideoTextRecognizer(Recognizer3D):
 
     The text tower reads the names of all classes once in each training step.
     In eval mode it runs once, until the mode is set again or weights are
-    loaded. Views of a video, ``max_testing_views``, necks and modes are those
+    written. Views of a video, ``max_testing_views``, necks and modes are those
     of MMAction2's ``Recognizer3D``.
 
     Args:
@@ -112,6 +113,7 @@ class VideoTextRecognizer(Recognizer3D):
             self.consistency = DescriptionConsistency(
                 head.class_names, **consistency)
         self._kept: Tensor | None = None
+        self._kept_of: list[int] = []
         refuse_partial_load(self)
         self.register_load_state_dict_post_hook(_forget)
 
@@ -151,13 +153,13 @@ class VideoTextRecognizer(Recognizer3D):
                 'text_adapters')
         encoder = self.backbone.encoder
         arch = encoder.arch
-        return MSTA(
-            visual=dict(
-                embed_dims=arch.embed_dims, num_heads=arch.num_heads,
-                num_layers=arch.num_layers,
-                num_frames=self.backbone.num_frames,
-                grid_size=arch.grid_size, kind=encoder.kind),
-            text=text_place, **config)
+        visual = dict(
+            embed_dims=arch.embed_dims, num_heads=arch.num_heads,
+            num_layers=arch.num_layers,
+            num_frames=self.backbone.num_frames,
+            grid_size=arch.grid_size, kind=encoder.kind)
+        return build_adapter(MSTA, config,
+                             dict(visual=visual, text=text_place))
 
     # -- life of the features ----------------------------------------------
 
@@ -190,10 +192,21 @@ class VideoTextRecognizer(Recognizer3D):
                                device='meta')
         if self.training:
             return self._encode()
-        if self._kept is None:
+        versions = self._text_versions()
+        if self._kept is None or self._kept_of != versions:
             with torch.no_grad():
-                self._kept = self._encode()
+                self._kept, self._kept_of = self._encode(), versions
         return self._kept
+
+    def _text_versions(self) -> list[int]:
+        """What changes when weights behind the class features are written.
+
+        A part alone may be loaded or written to in eval mode.
+        """
+        return [0 if param.is_inference() else param._version
+                for part in (self.text_encoder, self.text_adapters,
+                             self.adapter) if part is not None
+                for param in part.parameters()]
 
     def _encode(self) -> Tensor:
         batches = self._tokens.split(self.text_batch or len(self._tokens))

@@ -249,6 +249,18 @@ def test_kept_features_are_dropped_when_weights_change():
     assert model.double().class_features() is not kept
 
 
+@pytest.mark.parametrize('part', ['adapter', 'adapter.text', 'adapter.shared',
+                                  'text_encoder', 'text_adapters'])
+def test_kept_features_are_dropped_when_a_part_is_loaded(part):
+    lora = [dict(type='LoRA', layers=[0], rank=2)]
+    model, other = (_model(text_adapters=lora).eval() for _ in range(2))
+    kept = model.class_features()
+    assert model.class_features() is kept
+    model.get_submodule(part).load_state_dict(
+        other.get_submodule(part).state_dict())
+    assert not torch.allclose(model.class_features(), kept)
+
+
 def test_an_average_has_its_own_adapters():
     model = _model()
     average = ExponentialMovingAverage(model, momentum=0.5)
@@ -359,6 +371,13 @@ def _head(**changes) -> dict:
     (dict(adapter=dict(type='LoRA', layers=[0])),
      "adapter of type 'LoRA' does not span both towers"),
     (dict(adapter=dict(MSTA, layers=[2])), '2 is outside the blocks 0 to 1'),
+    (dict(adapter=dict(type='MSTA')), "MSTA needs the option 'layers'"),
+    (dict(adapter=dict(MSTA, dims=8)), "MSTA has no option 'dims'"),
+    (dict(adapter=dict(MSTA, layers=1)), 'a list of 0-based block indices'),
+    (dict(adapter=dict(MSTA, layers='7-11')), "got '7-11'"),
+    (dict(adapter=dict(MSTA, layers=[True])), 'True is outside the blocks'),
+    (dict(adapter=dict(MSTA, layers=[1, 1], towers=['text'])),
+     'MSTA has a repeated index in layers=.1, 1.'),
     (dict(text_batch=0), 'text_batch=0 is no number of texts'),
     (dict(consistency=dict()), 'give spatial, temporal or both'),
     (dict(consistency=dict(spatial='a.json', weight=-1.)),
