@@ -85,8 +85,8 @@ def draw(args: argparse.Namespace) -> str:
         found[part] for part in parts for how, found in rows.items()}
     numbers = dict(
         look.numbers, without=args.without, parts=[
-            dict(part=part, sme=(how != 'without'
-                                 and look.backbone.window > 1),
+            dict(part=part, with_sme=(how != 'without'
+                                      and look.backbone.window > 1),
                  norms=found[part])
             for part in parts for how, found in rows.items()])
     told.append(write_numbers(

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -232,7 +233,14 @@ def scores_of(predicted: list[int], labels: list[int], count: int) -> Scores:
 def test_confusions_are_counted() -> None:
     found = scores_of([0, 1, 1, 2, 2, 2], [0, 0, 0, 2, 1, 2], 7)
     names = [f'name {k}' for k in range(7)]
-    page = Page('<section id="a">' + report._confusion(found, names)
+    with mock.patch.object(report, 'png', side_effect=report.png) as drawn:
+        confusion = report._confusion(found, names)
+    axes = drawn.call_args.args[0].axes[0]
+    np.testing.assert_allclose(  # rows: of all videos of a class
+        axes.images[0].get_array(),
+        [[100 / 3, 200 / 3, 0], [0, 0, 100], [0, 0, 100]])
+    assert [label.get_text() for label in axes.get_yticklabels()] == names[:3]
+    page = Page('<section id="a">' + confusion
                 + '</section><section id="b">'
                 + report._classes(found, names) + '</section>')
     assert page.rows['a'] == [['videos', 'of class', 'taken for'],

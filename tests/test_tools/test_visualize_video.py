@@ -114,7 +114,7 @@ def test_weights_are_those_of_the_view_that_was_asked_for(
 
 def test_side_tokens_are_drawn_with_and_without_sme(models: dict) -> None:
     found = drawn(models, 'side', '--layers', 0, -1)
-    assert [(one['part'], one['sme']) for one in found['parts']] == [
+    assert [(one['part'], one['with_sme']) for one in found['parts']] == [
         (part, sme) for part in ('stem', 'block 0', 'block 11')
         for sme in (True, False)]
     model, clip = view_of(models, 'side', 0)
@@ -123,7 +123,7 @@ def test_side_tokens_are_drawn_with_and_without_sme(models: dict) -> None:
     without = side_activations(model.backbone, clip)
     for one in found['parts']:
         close(one['norms'],
-              (with_sme if one['sme'] else without)[one['part']][0])
+              (with_sme if one['with_sme'] else without)[one['part']][0])
 
 
 def test_a_model_without_sme_is_compared_with(models: dict) -> None:
@@ -134,13 +134,13 @@ def test_a_model_without_sme_is_compared_with(models: dict) -> None:
     model, clip = view_of(models, 'td', 0)
     other = side_activations(model.backbone, clip)
     for one in found['parts'][1::2]:
-        assert not one['sme']
+        assert not one['with_sme']
         close(one['norms'], other[one['part']][0])
 
 
 def test_a_model_without_sme_says_so(models: dict) -> None:
     found = drawn(models, 'side', name='td')
-    assert [one['sme'] for one in found['parts']] == [False] * 3
+    assert [one['with_sme'] for one in found['parts']] == [False] * 3
     done = run('side', *models['td'], models['video'], '--out',
                models['folder'] / 'td')
     assert 'window=1: there is no SME-Adapter' in done.stdout
