@@ -158,6 +158,21 @@ def test_text_batches_change_memory_and_nothing_else():
             torch.testing.assert_close(a, b)
 
 
+def test_text_batches_keep_no_inner_values_for_backward():
+    def kept(text_batch):
+        model, sizes = _model(text_batch=text_batch).train(), []
+
+        def pack(tensor):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            model.class_features()
+        return sum(sizes)
+
+    assert kept(2) < kept(None) / 50
+
+
 # -- what trains -----------------------------------------------------------
 
 
