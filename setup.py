@@ -103,6 +103,7 @@ setup(
         'mm': read_requirements('mm'),
         'video': read_requirements('video'),
         'torchcodec': read_requirements('torchcodec'),
+        'export': read_requirements('export'),
         'optional': read_requirements('optional'),
         'tests': read_requirements('tests'),
         'lint': read_requirements('lint'),

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: parity data, real videos, determinism."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,16 @@ def goldens() -> Path:
 def shared_data() -> Path:
     """Folder of real videos, class lists and description files."""
     return _require(ROOT.parent / 'shared' / 'data', 'shared data')
+
+
+@pytest.fixture(scope='session')
+def onnx() -> None:
+    """Fail with CI=true if the exporters are missing, else skip."""
+    missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime')
+               if importlib.util.find_spec(name) is None]
+    if missing:
+        (pytest.fail if os.environ.get('CI') == 'true' else pytest.skip)(
+            f"{', '.join(missing)} not installed: pip install '.[export]'")
 
 
 @pytest.fixture(scope='session', autouse=True)

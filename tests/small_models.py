@@ -16,6 +16,15 @@ METHODS = dict(
     msta='msta/vitb_fewshot_hmdb51.py',
     frames='tds_clip/vitb_ssv1.py')
 
+_DEPTH = 'model__backbone__encoder__arch__num_layers'
+#: Changes that leave a layer or two of a method, for what takes long for each.
+SHALLOW: dict[str, dict] = dict(
+    inti={_DEPTH: 2, 'model__backbone__adapters__0__layers': [0]},
+    tds_clip={_DEPTH: 2},
+    mote={_DEPTH: 1, 'model__neck__num_layers': 1},
+    msta={_DEPTH: 2, 'model__text_encoder__arch__num_layers': 2,
+          'model__adapter__layers': [0, 1]})
+
 
 class SmallModel(NamedTuple):
     """A config and a checkpoint that fits it.

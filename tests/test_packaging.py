@@ -118,7 +118,8 @@ def test_wheel_names_ranges_and_leaves_mmcv_to_an_extra(wheel: Path) -> None:
                            ('torchvision', '0.20.1', '0.21.0')):
         assert old not in plain[name].specifier
         assert new in plain[name].specifier
-    for extra in ('mm', 'video', 'optional', 'tests', 'lint', 'all'):
+    for extra in ('mm', 'video', 'export', 'optional', 'tests', 'lint',
+                  'all'):
         assert f'Provides-Extra: {extra}\n' in text
         assert [r for r in needed
                 if r.marker and r.marker.evaluate({'extra': extra})]
@@ -200,7 +201,7 @@ def pinned() -> dict[str, str]:
 
 def test_pinned_set_fits_every_range() -> None:
     versions = pinned()
-    for file in ('runtime', 'mm', 'video', 'optional', 'tests'):
+    for file in ('runtime', 'mm', 'video', 'export', 'optional', 'tests'):
         lines = (ROOT / 'requirements' / f'{file}.txt').read_text()
         for line in lines.splitlines():
             if not line or line.startswith(('#', '-r')):

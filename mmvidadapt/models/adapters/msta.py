@@ -258,7 +258,7 @@ class MSTAVideo(_Half):
             patches, frames = layout.split_frames(h[:, 1:]), 1  # (B,T,N,m)
         out = grouped_temporal_conv(
             patches, conv.weight.flatten(2), conv.bias, conv.groups, frames)
-        return out.reshape(len(h), -1, out.shape[-1])
+        return out.reshape(h.shape[0], -1, out.shape[-1])
 
 
 @MODELS.register_module()

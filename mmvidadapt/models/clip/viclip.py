@@ -130,7 +130,7 @@ class ViCLIPVisionEncoder(CLIPVisionEncoder):
         x = (x + places[1:]).unflatten(0, (-1, layout.num_frames))
         x = (x + temporal[:, :, None]).transpose(1, 2).flatten(1, 2)
         cls = (self.class_embedding + places[0]).to(x.dtype)
-        return torch.cat([cls.expand(len(x), 1, -1), x], dim=1), layout
+        return torch.cat([cls.expand(x.shape[0], 1, -1), x], dim=1), layout
 
     def _temporal_positions(self, num_frames: int) -> Tensor:
         table = self.temporal_positional_embedding

@@ -534,7 +534,10 @@ class MoTE(BaseModule):
         for block, choices in zip(
                 self.resblocks, zip(*branches, strict=True), strict=True):
             x = block.attend(torch.cat(parts) if len(parts) > 1 else parts[0])
-            parts = list(x.chunk(len(parts)))
+            if len(parts) > 1:  # one part is whole, of any size (export)
+                parts = list(x.chunk(len(parts)))
+            else:
+                parts = [x]
             if len(parts) < len(branches):  # in the first layer
                 parts = parts * len(branches)
             parts = [block.feed(part, paths)
