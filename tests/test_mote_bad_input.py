@@ -112,7 +112,8 @@ def test_a_spoiled_cache_is_named_and_made_anew(
                     str(folder / 'work'))
         assert done.returncode == 0, done.stderr[-3000:]
         said = done.stdout + done.stderr + ''.join(capfd.readouterr())
-        return [line for line in said.splitlines() if 'are not used, because' in line]
+        return [line for line in said.splitlines()
+                if 'are not used, because' in line]
 
     assert not warnings()
     for path in (folder / 'cache').rglob('*.safetensors'):
