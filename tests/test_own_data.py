@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from mmaction.apis import inference_recognizer, init_recognizer
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmvidadapt.compat.checkpoints import read_checkpoint
@@ -120,9 +121,10 @@ def test_the_config_shown_is_the_one_written() -> None:
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     lists = ROOT / 'data' / 'mine'
-    text = script.config_text(ROOT / 'configs' / 'inti' / 'vitb_k400.py',
-                              lists, Path('/data/my_videos'), 3,
-                              ['train', 'val'])
+    base = ROOT / 'configs' / 'inti' / 'vitb_k400.py'
+    text = script.config_text(
+        base, Config.fromfile(base).model, lists, Path('/data/my_videos'), 3,
+        ['train', 'val'])
     shown = re.search(r'<!-- written: \S+ -->\n```python\n(.*?)```', TEXT,
                       re.DOTALL).group(1)
     assert text.replace(str(lists), '/data/lists/mine') == shown
