@@ -9,7 +9,8 @@ import io
 import os
 import runpy
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -50,6 +51,33 @@ class Finished:
         return errors[0][len('error: '):]
 
 
+@contextmanager
+def _scope_restored() -> Iterator[None]:
+    """Leave no default scope behind where there was none."""
+    scope = DefaultScope.get_current_instance()
+    try:
+        yield
+    finally:
+        if scope is None:
+            DefaultScope._instance_dict.clear()
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Run in a folder, as a user does who follows a document.
+
+    Args:
+        folder (Path): The working directory meanwhile.
+    """
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        with _scope_restored():
+            yield
+    finally:
+        os.chdir(before)
+
+
 def run_here(script: Path, *args: str) -> Finished:
     """Run a script as ``python SCRIPT ARGS`` would, in this process.
 
@@ -76,8 +104,7 @@ def run_here(script: Path, *args: str) -> Finished:
 def _run(script: Path, command: list[str]) -> Finished:
     """Run a script in this process, with its command line."""
     out, err, status = io.StringIO(), io.StringIO(), 0
-    scope = DefaultScope.get_current_instance()
-    with mock.patch.object(sys, 'argv', command), \
+    with _scope_restored(), mock.patch.object(sys, 'argv', command), \
             mock.patch.object(sys, 'path', [str(script.parent), *sys.path]), \
             mock.patch.dict(os.environ), \
             redirect_stdout(out), redirect_stderr(err):
@@ -85,9 +112,6 @@ def _run(script: Path, command: list[str]) -> Finished:
             runpy.run_path(str(script), run_name='__main__')
         except SystemExit as stop:
             status = stop.code or 0
-        finally:
-            if scope is None:
-                DefaultScope._instance_dict.clear()
     return Finished(status, out.getvalue(), err.getvalue())
 
 

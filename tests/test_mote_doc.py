@@ -1,7 +1,6 @@
 """docs/mote.md, block by block, on real video files."""
 
 import json
-import os
 import re
 import shlex
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.registry import init_default_scope
 
 from mmvidadapt.apis.complexity import config_complexity
 from mmvidadapt.compat.checkpoints import read_checkpoint
@@ -21,7 +20,7 @@ from mmvidadapt.models.heads import LinearHead, TextHead
 from mmvidadapt.models.necks import MoTE
 from mmvidadapt.models.necks.experts import softmax_weights
 from tests.conftest import ROOT
-from tests.scripts import plain_tool, write_list, write_videos
+from tests.scripts import plain_tool, working_in, write_list, write_videos
 from tests.test_models.test_necks.mote_golden import load_golden
 from tests.test_mote_parity import published, tower  # noqa: F401
 from tests.test_own_data import results, scalars, train
@@ -66,19 +65,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for place in range(2):
             write_video(folder / 'my_videos' / name / f'{place}.mp4',
                         num_frames=12 + place)
-    before, scope = os.getcwd(), DefaultScope.get_current_instance()
-    os.chdir(folder)
-    try:
+    with working_in(folder):
         call(COMMANDS[0])
         for name, text in CONFIGS.items():
             Path(name).write_text(
                 text.replace('in_channels=512', f'in_channels={JOINT}'))
         call(COMMANDS[1])
         yield folder
-    finally:
-        os.chdir(before)
-        if scope is None:
-            DefaultScope._instance_dict.clear()
 
 
 def test_every_block_of_the_document_is_tested() -> None:

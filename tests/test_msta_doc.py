@@ -14,7 +14,7 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.registry import init_default_scope
 
 from mmvidadapt.apis.complexity import config_complexity
 from mmvidadapt.compat.checkpoints import read_checkpoint
@@ -25,7 +25,7 @@ from mmvidadapt.models.recognizers import (
     VideoTextRecognizer,
 )
 from tests.conftest import ROOT
-from tests.scripts import plain_tool, write_list
+from tests.scripts import plain_tool, working_in, write_list
 from tests.test_configs import train_step
 from tests.test_own_data import results, scalars, train
 from tests.tiny import shrink_model, write_tiny_config
@@ -79,18 +79,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for place in range(2):
             write_video(folder / 'my_videos' / name / f'{place}.mp4',
                         num_frames=12 + place)
-    before, scope = os.getcwd(), DefaultScope.get_current_instance()
-    os.chdir(folder)
-    try:
+    with working_in(folder):
         call(command('make_lists.py'))
         Path('data/mine/described.py').write_text(
             CONFIGS['data/mine/described.py'])
         quickly(call)(command('train.py data/mine'))
         yield folder
-    finally:
-        os.chdir(before)
-        if scope is None:
-            DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture

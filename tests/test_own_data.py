@@ -6,7 +6,6 @@ that the document inherits; everything else is done as the document says.
 
 import importlib.util
 import json
-import os
 import re
 import runpy
 import shlex
@@ -18,10 +17,10 @@ import pytest
 import torch
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 
 from mmvidadapt.compat.checkpoints import read_checkpoint
 from tests.conftest import ROOT
+from tests.scripts import working_in
 from tests.tiny import write_tiny_config
 from tests.toy_videos import write_video
 
@@ -88,18 +87,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for place in range(2):
             write_video(folder / 'my_videos' / name / f'{place}.mp4',
                         num_frames=16)
-    before, scope = os.getcwd(), DefaultScope.get_current_instance()
-    os.chdir(folder)
-    try:
+    with working_in(folder):
         call(command('make_lists.py'))
         for name, text in CONFIGS.items():
             Path(name).write_text(text)
         call(command('train.py'))
         yield folder
-    finally:
-        os.chdir(before)
-        if scope is None:
-            DefaultScope._instance_dict.clear()
 
 
 def test_every_block_of_the_document_is_tested() -> None:

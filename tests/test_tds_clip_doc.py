@@ -1,6 +1,5 @@
 """docs/tds_clip.md, block by block, on real video files."""
 
-import os
 import re
 import shlex
 from pathlib import Path
@@ -11,12 +10,13 @@ import pytest
 import torch
 from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.registry import init_default_scope
 
 from mmvidadapt.apis.complexity import config_complexity
 from mmvidadapt.models.backbones.side_clip_vit import PRESETS
 from mmvidadapt.models.switches import switches_from_tensor
 from tests.conftest import ROOT
+from tests.scripts import working_in
 from tests.test_own_data import call, checkpoint, results, scalars, train
 from tests.tiny import write_tiny_config
 from tests.toy_videos import write_video
@@ -50,19 +50,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for place in range(2):
             write_video(folder / 'my_videos' / name / f'{place}.mp4',
                         num_frames=16)
-    before, scope = os.getcwd(), DefaultScope.get_current_instance()
-    os.chdir(folder)
-    try:
+    with working_in(folder):
         make_lists, first = COMMANDS[:2]
         call(make_lists)
         for name, text in CONFIGS.items():
             Path(name).write_text(text)
         quickly(call)(first)
         yield folder
-    finally:
-        os.chdir(before)
-        if scope is None:
-            DefaultScope._instance_dict.clear()
 
 
 def test_every_block_of_the_document_is_tested() -> None:

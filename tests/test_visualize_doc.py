@@ -1,7 +1,6 @@
 """docs/visualize.md, command by command, on real video files."""
 
 import importlib
-import os
 import re
 import shlex
 from pathlib import Path
@@ -10,11 +9,11 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.registry import init_default_scope
 
 from mmvidadapt.visualization import PICTURES
 from tests.conftest import ROOT
-from tests.scripts import plain_tool, video_config, write_videos
+from tests.scripts import plain_tool, video_config, working_in, write_videos
 from tests.tiny import write_tiny_config
 
 TEXT = (ROOT / 'docs' / 'visualize.md').read_text()
@@ -30,9 +29,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / 'configs' / name).parent.mkdir(parents=True)
         write_tiny_config(name, (folder / 'configs' / name).parent)
     videos = write_videos(folder, 2)
-    before, scope = os.getcwd(), DefaultScope.get_current_instance()
-    os.chdir(folder)
-    try:
+    with working_in(folder):
         config = video_config(
             'inti/vitb_ssv2_naive.py', folder, videos, folder,
             model__cls_head__num_classes=3)
@@ -40,10 +37,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
                           '--cfg-options', 'experiment_name=visualize_doc')
         assert done.returncode == 0, done.stderr
         yield folder
-    finally:
-        os.chdir(before)
-        if scope is None:
-            DefaultScope._instance_dict.clear()
 
 
 def run(command: str) -> None:

@@ -33,6 +33,21 @@ def short(name: str) -> str:
     return name if len(name) <= _LONGEST else name[:_LONGEST - 1] + '…'
 
 
+def strip(frames: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    """Frames side by side with white between them.
+
+    Args:
+        frames (np.ndarray | Sequence[np.ndarray]): ``(H, W, 3)`` each,
+            bytes.
+
+    Returns:
+        np.ndarray: ``(H, W', 3)``.
+    """
+    gap: np.ndarray = np.full((len(frames[0]), 3, 3), 255, np.uint8)
+    parts = [part for frame in frames for part in (frame, gap)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all.
 

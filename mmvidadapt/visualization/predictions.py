@@ -23,7 +23,7 @@ from ..datasets.video_files import (
     files_below,
 )
 from ..files import whole_file
-from .canvas import save_figure, short, tile
+from .canvas import save_figure, short, strip, tile
 from .runs import spread
 
 __all__ = ['draw_sheet', 'draw_timeline', 'video_library', 'write_labelled']
@@ -56,13 +56,6 @@ def _thumbnails(video: Path, number: int, height: int = 120) -> np.ndarray:
     return np.stack([cv2.resize(frame, (width, height),
                                 interpolation=cv2.INTER_AREA)
                      for frame in frames])
-
-
-def _strip(frames: np.ndarray) -> np.ndarray:
-    """Frames side by side with white between them."""
-    gap = np.full((frames.shape[1], 4, 3), 255, np.uint8)
-    parts = [part for frame in frames for part in (frame, gap)]
-    return np.concatenate(parts[:-1], axis=1)
 
 
 def draw_sheet(predictions: Sequence[Prediction], path: Path) -> list[Path]:
@@ -100,7 +93,7 @@ def _sheet(predictions: Sequence[Prediction]) -> Figure:
     rows = max(len(one.labels) for one in predictions)
     for row, one in enumerate(predictions):
         axes = figure.add_subplot(grid[row, 0])
-        tile(axes, _strip(_thumbnails(Path(one.video), SHOWN)))
+        tile(axes, strip(_thumbnails(Path(one.video), SHOWN)))
         axes.set_title(os.path.basename(one.video), fontsize=10, loc='left')
         axes.set_anchor('W')
         bars = figure.add_subplot(grid[row, 1])
@@ -138,7 +131,7 @@ def draw_timeline(timeline: Timeline, path: Path, classes: int = 5) -> None:
     ends = float(timeline.starts[-1] + timeline.length)
     axes = figure.add_subplot(grid[0])
     frames = _thumbnails(Path(timeline.video), 10)
-    axes.imshow(_strip(frames), extent=(0, ends, 0, 1), aspect='auto')
+    axes.imshow(strip(frames), extent=(0, ends, 0, 1), aspect='auto')
     axes.set_axis_off()
     axes.set_title(os.path.basename(timeline.video), fontsize=11, loc='left')
     curves = figure.add_subplot(grid[1], sharex=axes)

@@ -26,7 +26,7 @@ from ..apis.video_classifier import config_classes
 from ..datasets.broken_video import BrokenVideoError
 from ..datasets.class_lists import class_names
 from ..version import __version__
-from .canvas import png, short
+from .canvas import png, short, strip
 from .runs import spread, test_set
 
 #: More classes than these are drawn without names, or without numbers.
@@ -292,7 +292,8 @@ def _curves(run: RunLog) -> str:
         layout='constrained')
     for axes in table.flat[len(panels):]:
         axes.axis('off')
-    for axes, (title, label, curves) in zip(table.flat, panels, strict=False):
+    for axes, (title, label, curves) in zip(
+            table.flat[:len(panels)], panels, strict=True):
         _draw_curves(axes, curves)
         axes.set(title=title, xlabel=label)
     last = [(name, len(values), float(list(values.values())[-1]),
@@ -501,10 +502,8 @@ def _strip(clip: Tensor) -> bytes:
     frames = frames[spread(_FRAMES, len(frames))]
     height, width = frames.shape[1:3]
     size = (max(1, round(width * _HEIGHT / height)), _HEIGHT)
-    row = np.concatenate([
-        np.pad(cv2.resize(frame, size, interpolation=cv2.INTER_AREA),
-               ((0, 0), (0, 3), (0, 0)), constant_values=255)
-        for frame in frames], axis=1)[:, :-3]
+    row = strip([cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+                 for frame in frames])
     return cv2.imencode('.jpg', row[..., ::-1],
                         [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
 

@@ -129,6 +129,6 @@ def progress(loader: DataLoader) -> Iterator[Iterable[dict]]:
     """
     try:
         yield track_iter_progress((loader, len(loader)), file=sys.stderr)
-    except Exception:
+    except Exception:  # any, because it goes on its way
         sys.stderr.write('\n')
         raise

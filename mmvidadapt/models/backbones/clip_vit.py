@@ -1,6 +1,6 @@
 """The backbone of Recognizer3D: clips in, frame features out."""
 
-from typing import Sequence
+from typing import Any, Dict, Sequence
 
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
@@ -56,10 +56,13 @@ class CLIPViT(BaseModule):
         super().__init__(init_cfg)
         cls, encoder = _encoder(encoder, num_frames)
         arch = vision_arch(encoder.get('arch', ''))
-        stack = AdapterStack(
-            adapters, arch.embed_dims, arch.num_heads, arch.num_layers,
-            num_frames // (encoder.get('tubelet_size') or 1), arch.grid_size,
-            cls.kind)
+        #: Where adapters of the encoder sit, as :class:`AdapterStack` asks.
+        self.place: Dict[str, Any] = dict(
+            embed_dims=arch.embed_dims, num_heads=arch.num_heads,
+            num_layers=arch.num_layers,
+            num_frames=num_frames // (encoder.get('tubelet_size') or 1),
+            grid_size=arch.grid_size, kind=cls.kind)
+        stack = AdapterStack(adapters, **self.place)
         reads_out = [type(reader).__name__ for reader in stack.readers
                      if hasattr(reader, 'read_out')]
         if len(reads_out) > 1:

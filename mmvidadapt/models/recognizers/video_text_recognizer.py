@@ -151,15 +151,8 @@ class VideoTextRecognizer(Recognizer3D):
                 f'adapter of type {name!r} does not span both towers: use '
                 "dict(type='MSTA', ...), or adapters of the backbone and "
                 'text_adapters')
-        encoder = self.backbone.encoder
-        arch = encoder.arch
-        visual = dict(
-            embed_dims=arch.embed_dims, num_heads=arch.num_heads,
-            num_layers=arch.num_layers,
-            num_frames=self.backbone.num_frames,
-            grid_size=arch.grid_size, kind=encoder.kind)
-        return build_adapter(MSTA, config,
-                             dict(visual=visual, text=text_place))
+        return build_adapter(MSTA, config, dict(
+            visual=self.backbone.place, text=text_place))
 
     # -- life of the features ----------------------------------------------
 
