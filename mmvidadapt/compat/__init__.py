@@ -25,6 +25,7 @@ from . import (
     requirements,
     saving,
     torchvision_ops,
+    wandb_import,
 )
 from .importing import replace_everywhere, when_imported
 
@@ -60,6 +61,7 @@ MENDS: tuple[Mend, ...] = (
     Mend('a requirement is missing', requirements.unmet,
          requirements.refuse),
     Mend('opencv cannot be imported', opencv.unusable, opencv.refuse),
+    Mend('wandb is loaded unasked', wandb_import.needed, wandb_import.mend),
     Mend('pkg_resources is gone', installed_packages.needed,
          installed_packages.mend, after=installed_packages.HOME),
     Mend('torchvision has no operators', torchvision_ops.needed,

@@ -1,6 +1,7 @@
 """What stops an import on today's stack, mended and left alone."""
 
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from mmvidadapt.compat import (
     opencv,
     requirements,
     torchvision_ops,
+    wandb_import,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +49,9 @@ def python(code: str, **env: str) -> subprocess.CompletedProcess:
                           capture_output=True, text=True, env=env)
 
 
-def test_everything_imports_after_mmvidadapt():
-    done = python('import mmvidadapt' + EVERYTHING)
+def test_everything_imports_after_mmvidadapt_and_wandb_is_not_loaded():
+    done = python('import mmvidadapt' + EVERYTHING
+                  + 'import sys; assert "wandb.sdk" not in sys.modules')
     assert done.returncode == 0, done.stderr
 
 
@@ -430,6 +433,69 @@ def test_mmaction_imports_with_the_fork_and_its_version_is_kept(
     requirements.introduce_fork()
     assert 'mmaction' in sys.modules
     assert fork.__version__ == '2.3.6'
+
+
+# -- wandb ------------------------------------------------------------------
+
+
+@pytest.fixture
+def imagined_wandb(tmp_path, monkeypatch):
+    """Return a function that installs a wandb, which then waits."""
+    for name in list(sys.modules):
+        if name.split('.')[0] == 'wandb':
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(code: str) -> ModuleType:
+        (tmp_path / 'wandb').mkdir()
+        (tmp_path / 'wandb' / '__init__.py').write_text(code)
+        (tmp_path / 'wandb' / 'part.py').write_text(
+            'import sys\nassert sys.wandb_ran  # the whole comes first\n'
+            'HALF = 1\n')
+        importlib.invalidate_caches()
+        assert wandb_import.needed()
+        wandb_import.mend()
+        assert not wandb_import.needed()
+        return importlib.import_module('wandb')
+
+    yield install
+    for name in ('wandb', 'wandb.part'):
+        sys.modules.pop(name, None)
+
+
+WANDB = 'import sys, wandb\nsys.wandb_ran = True\nWHOLE = 2\n'
+
+
+@pytest.mark.parametrize('use', [
+    'import wandb; assert wandb.WHOLE == 2',
+    'from wandb import WHOLE; assert WHOLE == 2',
+    'import wandb.part; assert wandb.part.HALF == 1',
+    'from wandb import part; assert part.HALF == 1'])
+def test_wandb_is_loaded_by_the_first_use(imagined_wandb, monkeypatch, use):
+    monkeypatch.setattr(sys, 'wandb_ran', False, raising=False)
+    wandb = imagined_wandb(WANDB)
+    inspect.getmodule(inspect.currentframe(), 'looks at every module')
+    assert wandb.__name__ == 'wandb' and wandb.__file__
+    assert importlib.util.find_spec('wandb') is wandb.__spec__
+    assert not sys.wandb_ran
+    exec(use, {})
+    assert sys.wandb_ran
+    assert type(wandb) is ModuleType and sys.modules['wandb'] is wandb
+    with pytest.raises(AttributeError, match="'wandb' has no attribute 'x'"):
+        wandb.x  # noqa: B018
+
+
+def test_a_broken_wandb_fails_when_it_is_used(imagined_wandb):
+    wandb = imagined_wandb("raise ImportError('no protobuf')")
+    with pytest.raises(ImportError, match='no protobuf'):
+        wandb.init()
+    assert 'wandb' not in sys.modules
+
+
+def test_without_wandb_nothing_waits(monkeypatch):
+    monkeypatch.delitem(sys.modules, 'wandb', raising=False)
+    monkeypatch.setattr(wandb_import, 'find_spec', lambda name: None)
+    assert not wandb_import.needed()
 
 
 # -- OpenCV -----------------------------------------------------------------
