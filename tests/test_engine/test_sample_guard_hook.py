@@ -1,10 +1,15 @@
 """Runs repeat and resume to the digit, and survive broken videos."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +19,13 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, loops
 from toy_videos import write_video
 
 from mmvidadapt.compat.checkpoints import read_checkpoint
 from mmvidadapt.datasets import BrokenVideoError, TooManyBrokenVideosError
 from mmvidadapt.datasets.sample_fetcher import BrokenCount
+from mmvidadapt.engine import SampleGuardHook
 from tests.conftest import ROOT
 
 NUM_VIDEOS = 8
@@ -108,13 +114,14 @@ def video_list(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _setting(monkeypatch) -> None:
-    """Types without a prefix are MMAction2's; configs are not prettified.
+    """Types without a prefix are MMAction2's; nothing takes its time.
 
     Formatting the config for the log and for every checkpoint takes longer
-    than these runs.
+    than these runs, and MMEngine sleeps after each pass over the data.
     """
     init_default_scope('mmaction')
     monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: ''))
+    monkeypatch.setattr(loops, 'time', SimpleNamespace(sleep=lambda _: None))
 
 
 PIPELINE = [
@@ -166,12 +173,39 @@ def config(work_dir: Path, video_list: Path, *, workers: int = 2,
     return Config(cfg)
 
 
+def evaluation(phase: str, video_list: Path, folder: Path,
+               num_workers: int = 0, **loader) -> dict:
+    """What a config says of validation or of testing."""
+    dataset = dict(type='VideoDataset', ann_file=str(video_list),
+                   pipeline=PIPELINE, test_mode=True, serialize_data=False)
+    return {
+        f'{phase}_dataloader': dict(
+            batch_size=2, num_workers=num_workers, dataset=dataset,
+            sampler=dict(type='DefaultSampler', shuffle=False), **loader),
+        f'{phase}_cfg': {},
+        f'{phase}_evaluator': dict(type='DumpResults', out_file_path=str(
+            folder / f'{phase}.pkl'))}
+
+
+@contextmanager
+def ended(runner: Runner) -> Iterator[Runner]:
+    """Let no worker outlive a run, though it is stopped or fails.
+
+    In a process that goes on, each would cost five seconds.
+    """
+    try:
+        yield runner
+    except Exception as error:
+        traceback.clear_frames(error.__traceback__)  # they hold a loader
+        raise
+    finally:
+        SampleGuardHook().after_run(runner)
+
+
 def train(cfg: Config) -> list[dict]:
     """Run the training and return what was recorded."""
-    try:
-        Runner.from_cfg(cfg).train()
-    except KeyboardInterrupt:
-        pass
+    with ended(Runner.from_cfg(cfg)) as runner, suppress(KeyboardInterrupt):
+        runner.train()
     path = Path(cfg.work_dir) / 'record.jsonl'
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -199,10 +233,10 @@ def test_the_same_holds_for_a_run_that_names_no_seed(tmp_path, video_list):
     np.random.seed(seed % 1000)
     cfg = config(tmp_path / 'half', video_list, seed=None,
                  stop=dict(after=1))
-    runner = Runner.from_cfg(cfg)
-    drawn = runner.seed
-    with pytest.raises(KeyboardInterrupt):
-        runner.train()
+    with ended(Runner.from_cfg(cfg)) as runner:
+        drawn = runner.seed
+        with pytest.raises(KeyboardInterrupt):
+            runner.train()
     cfg = config(tmp_path / 'half', video_list, seed=None)
     cfg.resume = True
     halves = train(cfg)
@@ -211,15 +245,7 @@ def test_the_same_holds_for_a_run_that_names_no_seed(tmp_path, video_list):
 
 
 def test_validation_in_between_changes_nothing(tmp_path, video_list):
-    dataset = dict(type='VideoDataset', ann_file=str(video_list),
-                   pipeline=PIPELINE, test_mode=True, serialize_data=False)
-    val = dict(
-        val_dataloader=dict(batch_size=2, num_workers=0,
-                            sampler=dict(type='DefaultSampler',
-                                         shuffle=False), dataset=dataset),
-        val_cfg=dict(type='ValLoop'),
-        val_evaluator=dict(type='DumpResults',
-                           out_file_path=str(tmp_path / 'dump.pkl')))
+    val = evaluation('val', video_list, tmp_path)
     plain = train(config(tmp_path / 'plain', video_list, workers=0))
     with_val = train(config(tmp_path / 'val', video_list, workers=0, **val))
     assert with_val == plain
@@ -323,6 +349,22 @@ def test_wrapped_data_sets_are_drawn_by_their_outer_index(
     means = [mean for line in runs[0] for mean in line['pixels']]
     assert len(means) == 2 * NUM_VIDEOS
     assert len(set(means)) == 2 * NUM_VIDEOS  # the two copies differ
+
+
+@pytest.mark.parametrize('loop', ['EpochBased', 'IterBased'])
+def test_no_worker_outlives_the_run(loop, tmp_path, video_list):
+    kept = dict(num_workers=1, persistent_workers=True)
+    cfg = config(tmp_path / 'run', video_list, workers=2, epochs=2,
+                 **evaluation('val', video_list, tmp_path, **kept),
+                 **evaluation('test', video_list, tmp_path, **kept))
+    if loop == 'IterBased':
+        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=4,
+                             val_interval=2)
+    before = set(multiprocessing.active_children())
+    runner = Runner.from_cfg(cfg)
+    for phase in ('train', 'test', 'val', 'train'):
+        getattr(runner, phase)()
+        assert set(multiprocessing.active_children()) == before
 
 
 def test_checkpoints_hold_nothing_but_plain_numbers_for_it(tmp_path,
@@ -465,15 +507,9 @@ def test_a_pipeline_bug_stops_the_training_with_its_own_name(tmp_path,
 def test_a_broken_video_in_validation_or_testing_is_a_named_error(
         phase, tmp_path, video_list):
     broken = broken_list(video_list, tmp_path, 1)
-    cfg = config(tmp_path / 'run', video_list)
-    dataset = dict(type='VideoDataset', ann_file=str(broken),
-                   pipeline=PIPELINE, test_mode=True, serialize_data=False)
-    cfg[f'{phase}_dataloader'] = dict(
-        batch_size=2, num_workers=2,
-        sampler=dict(type='DefaultSampler', shuffle=False), dataset=dataset)
-    cfg[f'{phase}_cfg'] = {}
-    cfg[f'{phase}_evaluator'] = dict(type='DumpResults',
-                                     out_file_path=str(tmp_path / 'a.pkl'))
+    cfg = config(tmp_path / 'run', video_list,
+                 **evaluation(phase, broken, tmp_path, num_workers=2))
     with pytest.raises(BrokenVideoError, match='missing0.mp4 does not exist;'
                        ' fetch or encode the file again'):
-        getattr(Runner.from_cfg(cfg), phase)()
+        with ended(Runner.from_cfg(cfg)) as runner:
+            getattr(runner, phase)()

@@ -9,7 +9,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from ...datasets.broken_video import guard_reading
 from ...datasets.sample_fetcher import (
@@ -42,6 +42,11 @@ class SampleGuardHook(Hook):
     - The seed of the shuffle order is kept in the checkpoint, because
       MMEngine draws a new one at every start that names no seed.
     - A broken video is replaced by another one and counted.
+
+    Workers end with the run. Those that a loader keeps
+    (``persistent_workers``) would idle until Python collects the runner, and
+    then cost five seconds each: the queue through which they are told to end
+    is collected before them.
 
     In validation and testing a broken video is an error that names the file,
     what is wrong with it, and what to do. Both leave the random numbers of
@@ -247,3 +252,18 @@ class SampleGuardHook(Hook):
         guard_reading(loader.dataset)
         # Every pass over a loader draws a seed for its workers.
         loader.generator = torch.Generator().manual_seed(runner.seed)
+
+    def after_run(self, runner: Runner) -> None:
+        """End the workers that loaders keep from one epoch to the next.
+
+        Args:
+            runner (Runner): The runner, after training, validation or a
+                test.
+        """
+        for loop in (runner._train_loop, runner._val_loop,
+                     runner._test_loop):
+            if not isinstance(loop, BaseLoop):
+                continue  # never built
+            loop.dataloader._iterator = None
+            if hasattr(loop, 'dataloader_iterator'):
+                loop.dataloader_iterator._iterator = iter(())
