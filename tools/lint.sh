@@ -15,32 +15,8 @@ if [ "${#MMVIDADAPT_ARGS[@]}" -gt 0 ]; then
     echo "usage: bash tools/lint.sh [--active | --as-is]" >&2
     exit 2
 fi
+mmvidadapt_exact lint || exit 1
 cd "$root" || exit 1
-
-# The pinned linters must be the ones that run; install them if they are not.
-if ! "$MMVIDADAPT_PYTHON" - << 'EOF'
-import sys
-from importlib.metadata import PackageNotFoundError, version
-
-for line in open('requirements/lint.txt'):
-    name, _, wanted = line.split('#')[0].strip().partition('==')
-    try:
-        if name and version(name) != wanted:
-            sys.exit(1)
-    except PackageNotFoundError:
-        sys.exit(1)
-EOF
-then
-    if [ "${MMVIDADAPT_ENV:-venv}" = as-is ]; then
-        echo "lint: the environment lacks the versions in" \
-            "requirements/lint.txt: install them (pip install -r" \
-            "requirements/lint.txt), or leave out --as-is." >&2
-        exit 1
-    fi
-    echo "installing requirements/lint.txt"
-    _mva_pip install -r requirements/lint.txt -c requirements/pinned.txt \
-        || exit 1
-fi
 
 failed=()
 lint() {

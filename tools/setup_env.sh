@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepare the Python environment of the two README commands.
 #
-# Sourced by tools/run_tests.sh, tools/quickstart.sh and tools/lint.sh;
+# Sourced by tools/run_tests.sh, quickstart.sh, lint.sh and docs.sh;
 # tools/setup_env.sh run by itself only prepares. Sets and exports
 # MMVIDADAPT_PYTHON, the interpreter to use.
 #
@@ -199,6 +199,33 @@ mmvidadapt_setup() {
     done
     MMVIDADAPT_ARGS=("$@")
     _mva_setup "${own[@]}"
+}
+
+# Install the exact versions of requirements/$1.txt where others are there:
+# linters and the site builder, whose releases must not turn a green tree red.
+# Call it after mmvidadapt_setup.
+mmvidadapt_exact() {
+    local file="$_mva_root/requirements/$1.txt"
+    "$MMVIDADAPT_PYTHON" - "$file" << 'EOF' && return 0
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+for line in open(sys.argv[1]):
+    name, _, wanted = line.split('#')[0].strip().partition('==')
+    try:
+        if name and version(name) != wanted:
+            sys.exit(1)
+    except PackageNotFoundError:
+        sys.exit(1)
+EOF
+    if [ "${MMVIDADAPT_ENV:-venv}" = as-is ]; then
+        echo "$1: the environment lacks the versions in" \
+            "requirements/$1.txt: install them (pip install -r" \
+            "requirements/$1.txt), or leave out --as-is." >&2
+        return 1
+    fi
+    echo "installing requirements/$1.txt"
+    _mva_pip install -r "$file" -c "$_mva_pinned"
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then

@@ -47,6 +47,9 @@ case "$1 $2" in
         exit ;;
     '--version '*) echo "Python ${{FAKE_OLD:-3.11.0}}"; exit 0 ;;
     '- '*) exec {sys.executable} "$@" ;;
+    '-m sphinx')
+        if [ -n "$FAKE_SPHINX_FAILS" ]; then exit 1; fi
+        mkdir "${{@: -1}}" && touch "${{@: -1}}/index.html" ;;
 esac
 printf '%s|' "$@" >> "$FAKE_LOG"
 echo "OMP=$OMP_NUM_THREADS" >> "$FAKE_LOG"
@@ -238,7 +241,7 @@ def test_run_tests_passes_options_and_limits_threads(
 
 
 @pytest.mark.parametrize('name', ['quickstart', 'run_tests', 'lint',
-                                  'setup_env'])
+                                  'docs', 'setup_env'])
 @pytest.mark.parametrize('args', [['--help'], ['-h'], ['--active', '--help']])
 def test_help_installs_and_starts_nothing(
         sandbox: Sandbox, name: str, args: list[str]) -> None:
@@ -391,30 +394,66 @@ def test_slurm_scripts_start_srun(sandbox: Sandbox) -> None:
                            CONFIG, 'c.pth', '--launcher', 'slurm']
 
 
+# The site ---------------------------------------------------------------
+
+
+def test_the_site_is_built_strictly_by_the_pinned_builder(
+        sandbox: Sandbox) -> None:
+    result = sandbox.run('tools/docs.sh')
+    assert result.returncode == 0, result.stderr
+    *_, pip, sphinx = sandbox.calls()
+    assert pip[:2] == ['-m', 'pip'] and '-r' in pip and '-c' in pip
+    assert pip[pip.index('-r') + 1].endswith('requirements/docs.txt')
+    assert sphinx[:2] == ['-m', 'sphinx'] and '-W' in sphinx
+    assert (sandbox.root / 'site' / 'index.html').is_file()
+    assert not list(sandbox.root.glob('.site.*'))
+
+
+def test_a_site_that_fails_leaves_the_one_before(sandbox: Sandbox) -> None:
+    (sandbox.root / 'site').mkdir()
+    (sandbox.root / 'site' / 'before.html').write_text('')
+    result = sandbox.run('tools/docs.sh', FAKE_SPHINX_FAILS='1')
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        'docs: mend the warnings above; site/ is as it was before')
+    assert (sandbox.root / 'site' / 'before.html').is_file()
+    assert not list(sandbox.root.glob('.site.*'))
+
+
+def test_the_site_as_is_installs_nothing_and_says_what_to_install(
+        sandbox: Sandbox) -> None:
+    (sandbox.root / 'requirements' / 'docs.txt').write_text('sphinx==0.0\n')
+    result = sandbox.run('tools/docs.sh', '--as-is')
+    assert result.returncode == 1
+    assert 'pip install -r requirements/docs.txt' in result.stderr
+    assert sandbox.calls() == []
+
+
 # Continuous integration -------------------------------------------------
 
 
 def stub_stages(sandbox: Sandbox, failing: str = '') -> None:
-    """Replace the three stages by scripts that say who they are."""
-    for name in ('run_tests', 'quickstart', 'lint'):
+    """Replace the stages by scripts that say who they are."""
+    for name in ('run_tests', 'quickstart', 'lint', 'docs'):
         end = 'exit 3' if name == failing else 'exit 0'
         (sandbox.root / 'tools' / f'{name}.sh').write_text(
             f'read -r line && exit 9\necho "{name} $* CI=$CI"\n'
             f'echo "==== 7 passed in 1.23s ===="\n{end}\n')
 
 
-def test_ci_runs_tests_then_quickstart_then_linters(
+def test_ci_runs_tests_quickstart_linters_and_builds_the_site(
         sandbox: Sandbox) -> None:
     stub_stages(sandbox)
     result = sandbox.run('.ci/run')
     assert result.returncode == 0, result.stdout + result.stderr
     said = [line for line in result.stdout.splitlines() if 'CI=' in line]
     assert said == ['run_tests  CI=true', 'quickstart --ci CI=true',
-                    'lint  CI=true']
+                    'lint  CI=true', 'docs  CI=true']
     assert 'pytest: ==== 7 passed in 1.23s ====' in result.stdout
 
 
-@pytest.mark.parametrize('failing', ['run_tests', 'quickstart', 'lint'])
+@pytest.mark.parametrize('failing', ['run_tests', 'quickstart', 'lint',
+                                     'docs'])
 def test_ci_fails_with_any_stage_and_names_it(
         sandbox: Sandbox, failing: str) -> None:
     stub_stages(sandbox, failing)
@@ -422,4 +461,4 @@ def test_ci_fails_with_any_stage_and_names_it(
     assert result.returncode == 1
     name = 'tests' if failing == 'run_tests' else failing
     assert result.stdout.splitlines()[-1] == f'FAILED: {name}'
-    assert 'lint  CI=true' in result.stdout  # the later stages still ran
+    assert 'docs  CI=true' in result.stdout  # the later stages still ran
