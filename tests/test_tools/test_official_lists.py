@@ -141,6 +141,23 @@ def test_videos_of_kinetics_are_found_in_any_folder_by_name(files, tmp_path):
                for place in (0, 1))
 
 
+def test_the_folder_and_the_videos_may_be_links(tmp_path):
+    """As cvdfoundation's script arranges videos by class."""
+    small_kinetics(tmp_path)
+    for place in ('store', 'by_class/zumba'):
+        (tmp_path / place).mkdir(parents=True)
+    for file in ('-aaaaaaaaa_.mp4', 'bbbbbbbbbbb.mp4'):
+        (tmp_path / 'store' / file).write_text('x')
+        (tmp_path / 'by_class' / 'zumba' / file).symlink_to(
+            tmp_path / 'store' / file)
+    (tmp_path / 'videos_val').symlink_to('by_class')
+    done = official('kinetics400', tmp_path, '--split', 'val')
+    assert done.returncode == 0, done.stderr
+    # The annotations, not the folder, say what a video shows.
+    assert lines(tmp_path / 'kinetics400_val_list_videos.txt') == [
+        'zumba/-aaaaaaaaa_.mp4 196', 'zumba/bbbbbbbbbbb.mp4 1']
+
+
 def test_only_the_lists_of_a_split_are_written(tmp_path):
     toy_data_sets.hmdb51(tmp_path, shots=2)
     assert official('hmdb51', tmp_path, '--split', 'val').returncode == 0
