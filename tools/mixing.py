@@ -69,8 +69,9 @@ or DeiT. The test runs InTI and TDS-CLIP on one.
 
 In [configs/mixed](../configs/mixed/README.md), on CLIP ViT-B/16 and
 Kinetics-400 with 8 frames. Costs are those of one view, with the attention
-products, counted as by `tools/get_flops.py`. Nothing was trained here: no accuracy is known, and
-the learning rates are those of the methods, not tuned for the mix.
+products, counted as by `tools/get_flops.py`. Nothing was trained here: no
+accuracy is known, and the learning rates are those of the methods, not tuned
+for the mix.
 
 {configs}
 

@@ -13,6 +13,7 @@ from .transforms import (
     ClipColorJitter,
     ClipGrayscale,
     ClipRandAugment,
+    EqualSegmentSample,
     KineticsSample,
     LabelAwareFlip,
     LocalWindow,
@@ -24,8 +25,8 @@ from .transforms import (
 )
 
 __all__ = ['BrokenVideoError', 'ClipColorJitter', 'ClipGrayscale',
-           'ClipRandAugment', 'KineticsSample', 'LabelAwareFlip',
-           'LocalWindow', 'RepeatAugment', 'SomethingSample',
-           'TooManyBrokenVideosError', 'TorchCodecDecode', 'TorchCodecInit',
-           'WideThreeCrop', 'class_descriptions', 'class_names',
-           'find_damage', 'guard_reading', 'guarded_pipeline']
+           'ClipRandAugment', 'EqualSegmentSample', 'KineticsSample',
+           'LabelAwareFlip', 'LocalWindow', 'RepeatAugment',
+           'SomethingSample', 'TooManyBrokenVideosError', 'TorchCodecDecode',
+           'TorchCodecInit', 'WideThreeCrop', 'class_descriptions',
+           'class_names', 'find_damage', 'guard_reading', 'guarded_pipeline']
