@@ -150,14 +150,14 @@ def parts(cell: Cell) -> tuple[list[str], list[str]]:
         cell (Cell): One that works.
 
     Returns:
-        tuple[list[str], list[str]]: Modules that train, by name, and frozen
-        ones.
+        tuple[list[str], list[str]]: Names of the modules and parameters that
+        train, and of frozen ones.
     """
     encoders = ['backbone.encoder']
     trained = []
     if cell.side:
         trained += [f'backbone.{name}' for name in (
-            'stem', 'taps', 'blocks', 'post_norm')]
+            'stem', 'position_embedding', 'taps', 'blocks', 'post_norm')]
         trained += ['backbone.to_clip'] * (cell.head == 'text head')
     elif cell.both_towers:
         encoders += ['text_encoder']
