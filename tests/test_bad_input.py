@@ -127,6 +127,39 @@ def test_an_adapter_at_an_unknown_insertion_point_is_refused(
             'use one of pre_block, attn_proj, ') in done.error
 
 
+# Names in a config
+
+
+@pytest.mark.parametrize('option, message', [
+    ('bakbone={}', "Recognizer3D has no option 'bakbone': use backbone"),
+    ('adapter={}', "Recognizer3D has no option 'adapter': it is one of "
+     'VideoTextRecognizer'),
+    ('backbone.encoder.adapters=[]', "CLIPVisionEncoder has no option "
+     "'adapters': it is one of CLIPViT and SideCLIPViT"),
+    ('backbone.adapter=[]', "CLIPViT has no option 'adapter': use adapters"),
+    ('cls_head.colour=1', "LinearHead has no option 'colour': use "
+     'num_classes, in_channels, '),
+    ('cls_head.type=TextHead', "TextHead needs 'classes': add it in the "),
+    ('neck.type=Mote', 'no model is called Mote: use MoTE, or name the '
+     'module that registers it in custom_imports'),
+    ('neck.type=Magic', 'no model is called Magic: correct its name, or'),
+    ('neck=[dict(type=MoTE)]', 'neck is a list of 1: a recognizer has one'),
+])
+def test_a_wrong_name_in_the_model_is_told_what_to_use(
+        option: str, message: str, tmp_path: Path, videos: Path) -> None:
+    done = train(tiny(tmp_path, videos), tmp_path / 'work',
+                 *f'model.{option}'.split())
+    assert done.returncode == 1
+    assert done.error.startswith(message)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(
+        tmp_path: Path, videos: Path) -> None:
+    with pytest.raises(TypeError, match="argument 'size'"):
+        train(tiny(tmp_path, videos), tmp_path / 'work',
+              'model.cls_head.num_classes=many')
+
+
 # Checkpoints
 
 

@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from ..compat.checkpoints import CheckpointError
 from ..datasets import BrokenVideoError, TooManyBrokenVideosError
 from ..models.strict_loading import PartialLoadError
+from .wrong_options import wrong_option
 
 #: Errors whose message is written for the user of a tool.
 USER_ERRORS = (ValueError, FileNotFoundError, IsADirectoryError,
@@ -113,6 +114,9 @@ def with_options(args: argparse.Namespace) -> Config:
 
     Returns:
         Config: The config.
+
+    Raises:
+        ValueError: If it has several necks.
     """
     from ..datasets.synthetic import use_synthetic_data
     cfg = load_config(args.config)
@@ -120,6 +124,10 @@ def with_options(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(args.cfg_options)
     if args.synthetic is not None:
         use_synthetic_data(cfg, args.synthetic)
+    if isinstance(cfg.model.get('neck'), list):
+        raise ValueError(
+            f'neck is a list of {len(cfg.model.neck)}: a recognizer has one '
+            'neck, give one dict(type=...)')
     return cfg
 
 
@@ -207,7 +215,15 @@ def run_tool(main: Callable[[argparse.Namespace], int | None],
     try:
         sys.exit(main(args))
     except USER_ERRORS as error:
+        message = user_message(error)
         if args.traceback:
             traceback.print_exc()
-        sys.stderr.write(f'error: {user_message(error)}\n')
-        sys.exit(1)
+    except (TypeError, KeyError) as error:
+        found = wrong_option(error)
+        if found is None:
+            raise
+        message = found
+        if args.traceback:
+            traceback.print_exc()
+    sys.stderr.write(f'error: {message}\n')
+    sys.exit(1)

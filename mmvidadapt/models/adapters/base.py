@@ -104,7 +104,10 @@ def check_layers(name: str, layers: object, num_layers: int) -> List[int]:
                          f'indices, got {layers!r}')
     layers = list(layers)
     for layer in layers:
-        if type(layer) is not int or not 0 <= layer < num_layers:
+        if type(layer) is not int:
+            raise ValueError(f'{name} at layers={layers}: {layer!r} is no '
+                             'whole number: use 0-based indices')
+        if not 0 <= layer < num_layers:
             raise ValueError(
                 f'{name} at layers={layers}: {layer!r} is outside the blocks '
                 f'0 to {num_layers - 1} of this encoder (an adapter after the '

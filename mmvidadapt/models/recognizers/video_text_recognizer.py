@@ -144,6 +144,9 @@ class VideoTextRecognizer(Recognizer3D):
                        text_place: dict) -> MSTA | None:
         if config is None:
             return None
+        if not isinstance(config, dict):
+            raise ValueError("adapter is one dict(type='MSTA', ...), got "
+                             f'{config!r}')
         config = dict(config)
         name = config.pop('type', None)
         if name != 'MSTA':

@@ -137,7 +137,7 @@ def _encoder(**changes) -> nn.Module:
     (dict(type='LoRA', layers=[2, 4]), r'LoRA at layers=\[2, 4\]: 4 is '
      'outside the blocks 0 to 3 of this encoder .* use 0-based indices'),
     (dict(type='LoRA', layers=[-1]), '-1 is outside the blocks 0 to 3'),
-    (dict(type='LoRA', layers=['1']), "'1' is outside the blocks 0 to 3"),
+    (dict(type='LoRA', layers=['1']), "'1' is no whole number: use 0-"),
     (dict(type='LoRA', layers=[1, 1]), r'LoRA has a repeated index in layers='
      r'\[1, 1\]: name each block once, or add a second entry'),
 ])
