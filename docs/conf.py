@@ -41,13 +41,14 @@ CONTENTS = {
 include_patterns = [
     'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'docs/*.md',
     'tools/README.md', 'configs/*/README.md']
+# Sphinx walks through every folder that is not named here.
+exclude_patterns = ['.*', 'build', 'data', 'dist', 'mmvidadapt', 'site',
+                    'tests', 'work_dirs']
 
 myst_heading_anchors = 3
 highlight_language = 'none'
 html_theme = 'furo'
 html_title = f'{project} {release}'
-# The commands of a page are copied without their comments' colours only.
-copybutton_prompt_text = '$ '
 
 
 def add_menu(app: Sphinx, name: str, source: list[str]) -> None:
