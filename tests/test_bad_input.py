@@ -26,8 +26,8 @@ from tests.toy_videos import cut, index_first, write_video
 
 K400 = 'inti/vitb_k400.py'
 NUM_VIDEOS = 6
-FETCH = ('; fetch or encode the file again, or take its line out of the '
-         'annotation file')
+FETCH = ('; fetch or encode the file again, or take it out of the list of '
+         'videos')
 
 
 @pytest.fixture(scope='module')
@@ -285,7 +285,7 @@ def test_a_video_shorter_than_asked_for_is_used_and_said(
         assert done.stdout.count(
             'short.mp4 has 10 frames, fewer than the 16 asked for: frames '
             'are repeated; ask for fewer frames or take short videos out of '
-            'the annotation file') == 1, done.stdout
+            'the list of videos') == 1, done.stdout
 
 
 # Lists

@@ -3,9 +3,10 @@
 
 import argparse
 import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.utils import ProgressBar
@@ -19,7 +20,7 @@ from mmvidadapt.apis.cli import (
     run_tool,
 )
 from mmvidadapt.datasets.broken_video import BrokenVideoError
-from mmvidadapt.datasets.video_files import find_videos
+from mmvidadapt.datasets.video_files import VIDEO_SUFFIXES, find_videos
 from mmvidadapt.files import whole_file
 from mmvidadapt.visualization.predictions import (
     draw_sheet,
@@ -111,6 +112,7 @@ def check(args: argparse.Namespace, videos: Sequence[Path]) -> None:
     Raises:
         ValueError: If options do not fit each other or the videos.
         FileNotFoundError: If a folder to write into does not exist.
+        PermissionError: If it cannot be written to.
     """
     if args.window is None:
         for name in ('stride', 'fps'):
@@ -133,9 +135,41 @@ def check(args: argparse.Namespace, videos: Sequence[Path]) -> None:
         if kind != '.png':
             video_library()
     for path in (args.out, args.show):
-        if path is not None and path.suffix and not path.parent.is_dir():
-            raise FileNotFoundError(f'{path.parent} does not exist: make the '
-                                    'folder first')
+        if path is not None:
+            check_target(path, videos)
+
+
+def check_target(path: Path, videos: Sequence[Path]) -> None:
+    """Refuse what cannot be written, or would change what is looked at.
+
+    Args:
+        path (Path): A file, or a folder if it has no suffix.
+        videos (Sequence[Path]): What is looked at.
+
+    Raises:
+        ValueError: If it is of the other kind, or would change a video.
+        FileNotFoundError: If the folder of a file does not exist.
+        PermissionError: If the folder cannot be written to.
+    """
+    folder = path.parent if path.suffix else path
+    if path.suffix and not folder.is_dir():
+        raise FileNotFoundError(f'{folder} does not exist: make the folder '
+                                'first')
+    if path.exists() and path.is_dir() == bool(path.suffix):
+        kind = 'folder' if path.suffix else 'file'
+        raise ValueError(f'{path} is a {kind}: choose another name')
+    there = next(place for place in (folder, *folder.absolute().parents)
+                 if place.exists())
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f'{there} cannot be written to: choose another '
+                              'folder')
+    looked_at = {video.resolve() for video in videos}
+    if not path.suffix:
+        looked_at |= {video.parent for video in looked_at}
+    frames = {video.resolve() for video in videos if video.is_dir()}
+    if path.resolve() in looked_at or folder.resolve() in frames:
+        raise ValueError(f'{path} would change the videos that are looked '
+                         'at: choose another folder')
 
 
 class Answers:
@@ -174,7 +208,7 @@ class Answers:
 
 def predict(args: argparse.Namespace, classifier: VideoClassifier,
             videos: Sequence[Path], answers: Answers) -> None:
-    """Look at all videos, with a progress bar.
+    """Look at all videos, with a progress bar over them, or over windows.
 
     Args:
         args (argparse.Namespace): The command line.
@@ -184,25 +218,42 @@ def predict(args: argparse.Namespace, classifier: VideoClassifier,
     """
     classes = names_of(args.classes)
     classifier.choices(classes)  # errors of these come before the bar
-    bar = ProgressBar(len(videos), file=sys.stderr)
     try:
         if args.window is None:
+            bar = ProgressBar(len(videos), file=sys.stderr)
             for one in classifier.stream(videos, classes, args.topk,
                                          args.batch_size, args.workers):
                 answers.add(one)
                 bar.update()
             return
-        for video in videos:
+        for place, video in enumerate(videos, 1):
+            sys.stderr.write(f'{video} ({place} of {len(videos)})\n')
             try:
                 answers.add(classifier.over_time(
                     video, args.window, args.stride, classes,
-                    args.batch_size, args.fps))
+                    args.batch_size, args.fps, window_bar()))
             except BrokenVideoError as error:
                 answers.add(Prediction(str(video), error=str(error)))
-            bar.update()
+            sys.stderr.write('\n')
     finally:
         sys.stderr.write('\n')
         answers.save()
+
+
+def window_bar() -> Callable[[int, int], None]:
+    """A progress bar over the windows of one video.
+
+    Returns:
+        Callable[[int, int], None]: Takes how many are done, and of how many.
+    """
+    bars: list[ProgressBar] = []
+
+    def tell(done: int, total: int) -> None:
+        if not bars:
+            bars.append(ProgressBar(total, file=sys.stderr))
+        bars[0].update(done - bars[0].completed)
+
+    return tell
 
 
 def show(path: Path, found: Sequence[Prediction | Timeline],
@@ -251,7 +302,9 @@ def free_name(folder: Path, name: str, taken: Sequence[Path]) -> Path:
     Returns:
         Path: ``NAME.mp4``, or ``NAME-2.mp4``, ...
     """
-    stem, number = Path(name).stem, 1
+    stem, number = name, 1
+    if Path(name).suffix.lower() in VIDEO_SUFFIXES:  # of folders, dots stay
+        stem = Path(name).stem
     target = folder / f'{stem}.mp4'
     while target in taken:
         number += 1
@@ -266,7 +319,8 @@ def main(args: argparse.Namespace) -> int:
         args (argparse.Namespace): The command line.
 
     Returns:
-        int: 1 if a video could not be read, else 0.
+        int: 1 if a video could not be read, 130 if it was interrupted,
+        else 0.
     """
     videos = find_videos(args.videos)
     check(args, videos)
@@ -284,12 +338,22 @@ def main(args: argparse.Namespace) -> int:
         labels=names_of(args.labels))
     answers = Answers(args.out, dict(
         config=args.config, checkpoint=args.checkpoint), args.topk)
-    predict(args, classifier, videos, answers)
-    broken = [one for one in answers.found
-              if isinstance(one, Prediction) and one.error is not None]
-    for one in answers.found:
-        if one not in broken:
-            print(one)
+    stopped = False
+    try:
+        predict(args, classifier, videos, answers)
+    except KeyboardInterrupt:
+        stopped = True
+    finally:  # what is known is told, whatever happened
+        broken = [one for one in answers.found
+                  if isinstance(one, Prediction) and one.error is not None]
+        for one in answers.found:
+            if one not in broken:
+                print(one)
+    if stopped:
+        where = 'above' if args.out is None else f'in {args.out}'
+        sys.stderr.write(f'stopped: the answers of {len(answers.found)} of '
+                         f'{len(videos)} videos are {where}\n')
+        return 130
     written = [] if args.out is None else [args.out]
     if args.show is not None and len(broken) < len(answers.found):
         written += show(args.show, answers.found, args.topk)

@@ -11,7 +11,7 @@ names classes as the model does.
 import copy
 import os
 import os.path as osp
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -304,7 +304,10 @@ class VideoClassifier:
                     head.modulation_k, len(names))
             if cfg.model.get('consistency'):  # trains only
                 cfg.model.consistency = None
-            self._asked = names, self._build(cfg)
+            self._asked = None  # before the next one takes its place
+            model = self._build(cfg)
+            _share(self._own, model)
+            self._asked = names, model
         return self._asked
 
     # -- reading -----------------------------------------------------------
@@ -341,6 +344,7 @@ class VideoClassifier:
         template = self._dataset.get('filename_tmpl', 'img_{:05}.jpg')
         first = self._dataset.get('start_index', 1)
         total = sum(file.suffix.lower() in IMAGE_SUFFIXES
+                    and not file.name.startswith('.')
                     for file in path.iterdir())
         for number in (first, first + total - 1):
             if not (path / template.format(number)).is_file():
@@ -365,8 +369,9 @@ class VideoClassifier:
                 such; or several of them.
             classes (str | Sequence[str] | None): Names to choose from in
                 place of the model's own (zero-shot); a model with a
-                ``TextHead`` takes any, as ``classes`` of the head. The last
-                ones are kept, because new ones build the model anew.
+                ``TextHead`` takes any, as ``classes`` of the head. New ones
+                build the model anew; the last one is kept, and has only
+                what depends on classes for itself.
             topk (int): Classes of an answer.
             batch_size (int): Videos that the model looks at at once.
             workers (int): Processes that read videos ahead; none if 0.
@@ -436,7 +441,9 @@ class VideoClassifier:
     def over_time(self, video: str | os.PathLike, window: float = 2.,
                   stride: float | None = None,
                   classes: str | Sequence[str] | None = None,
-                  batch_size: int = 1, fps: float | None = None) -> Timeline:
+                  batch_size: int = 1, fps: float | None = None,
+                  progress: Callable[[int, int], None] | None = None
+                  ) -> Timeline:
         """Say what a long video shows at each time.
 
         A window is looked at as the config looks at a whole video. Each
@@ -451,6 +458,8 @@ class VideoClassifier:
             batch_size (int): Windows that the model looks at at once.
             fps (float | None): Frames per second, which a folder of frames
                 does not say; what the file says if None.
+            progress (Callable[[int, int], None] | None): Told after each
+                batch how many windows were looked at, and of how many.
 
         Returns:
             Timeline: Scores of the windows.
@@ -478,6 +487,8 @@ class VideoClassifier:
             if len(batch) == batch_size or place == len(reader):
                 scores.extend(self._scores(model, batch))
                 batch = []
+                if progress is not None:
+                    progress(place, len(reader))
         return Timeline(
             str(path), names,
             np.array([one.first for one in reader.windows]) / reader.fps,
@@ -512,6 +523,16 @@ def _check_number(name: str, value: int, least: int) -> None:
     if value < least:
         raise ValueError(f'{name}={value} is too small: give at least '
                          f'{least}')
+
+
+def _share(held: nn.Module, model: nn.Module) -> None:
+    """Let a model hold the tensors of another one where they are equal."""
+    own = {**dict(held.named_parameters()), **dict(held.named_buffers())}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        other = own.get(name)
+        if (other is not None and other.dtype == tensor.dtype
+                and torch.equal(other, tensor)):
+            tensor.data = other.data
 
 
 def _device(name: str | None) -> torch.device:

@@ -11,6 +11,7 @@ Frames are held from the piece that decodes them to the last window that shows
 them, so memory does not grow with the length of the video.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,9 +122,9 @@ class WindowReader:
                  stride: float, fps: float | None = None) -> None:
         for name, value in (('window', window), ('stride', stride),
                             ('fps', 1 if fps is None else fps)):
-            if not value > 0:
-                raise ValueError(f'{name}={value} is not positive: give a '
-                                 'number above 0')
+            if not 0 < value < math.inf:
+                raise ValueError(f'{name}={value} is not a positive number: '
+                                 'give one above 0')
         place = _decoder_place(steps)
         self._decode, self._after = steps[place], steps[place + 1:]
         before = list(steps[:place])

@@ -11,6 +11,7 @@ exception through.
 import errno
 import logging
 import os
+import re
 import struct
 import sys
 from collections import deque
@@ -30,8 +31,8 @@ TAIL_FRAMES = 2
 # Writers disagree on whether the padding of the last chunk is counted.
 TAIL_BYTES = 8
 
-REMEDY = ('fetch or encode the file again, or take its line out of the '
-          'annotation file')
+REMEDY = ('fetch or encode the file again, or take it out of the list of '
+          'videos')
 
 # What a sound file answers on a machine in trouble. FFmpeg gives two of them
 # for damaged files, too.
@@ -360,7 +361,7 @@ class ReadGuard:
             print_log(
                 f'{path} has {total} frames, fewer than the {asked} asked '
                 'for: frames are repeated; ask for fewer frames or take '
-                'short videos out of the annotation file if that is not '
+                'short videos out of the list of videos if that is not '
                 'wanted.', logger='current', level=logging.WARNING)
 
 
@@ -385,9 +386,12 @@ def _is_system_fault(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    """The error's message, cut to one line of bearable length."""
+    """The error's message, cut to one line of bearable length.
+
+    Decord puts the time and a line of its source before what it says.
+    """
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:160]
+    return re.sub(r'\[[\d:]+\] \S+:\d+: ', '', text.splitlines()[0])[:160]
 
 
 def _inside(results: dict) -> bool:

@@ -20,6 +20,9 @@ def files_below(folder: Path,
                 suffixes: Sequence[str] = VIDEO_SUFFIXES) -> list[Path]:
     """Files of some kind in a folder and in the folders inside it.
 
+    Hidden ones are no videos: macOS leaves a ``._NAME.mp4`` for each file
+    that it copies to a foreign disk.
+
     Args:
         folder (Path): Where to look.
         suffixes (Sequence[str]): What their names end in, in lower case.
@@ -27,14 +30,21 @@ def files_below(folder: Path,
     Returns:
         list[Path]: Sorted.
     """
-    return sorted(path for path in folder.rglob('*')
-                  if path.suffix.lower() in suffixes and path.is_file())
+    return sorted(
+        path for path in folder.rglob('*')
+        if path.suffix.lower() in suffixes and path.is_file() and not any(
+            part.startswith('.') for part in path.relative_to(folder).parts))
 
 
 def holds_frames(folder: Path) -> bool:
-    """Whether pictures lie directly in a folder."""
-    return any(path.suffix.lower() in IMAGE_SUFFIXES
-               for path in folder.iterdir())
+    """Whether pictures lie directly in a folder, and no videos.
+
+    A picture beside videos is a cover or a contact sheet.
+    """
+    found = {path.suffix.lower() for path in folder.iterdir()
+             if not path.name.startswith('.')}
+    return not found.isdisjoint(IMAGE_SUFFIXES) and (
+        found.isdisjoint(VIDEO_SUFFIXES))
 
 
 def find_videos(paths: Sequence[str | os.PathLike]) -> list[Path]:
@@ -59,9 +69,9 @@ def find_videos(paths: Sequence[str | os.PathLike]) -> list[Path]:
                 f'{path} does not exist: give a video, a folder of frames or '
                 'a folder of videos')
         if path.is_dir() and not holds_frames(path):
-            inside = files_below(path) + sorted(
-                {picture.parent
-                 for picture in files_below(path, IMAGE_SUFFIXES)})
+            inside = files_below(path) + sorted(filter(holds_frames, {
+                picture.parent
+                for picture in files_below(path, IMAGE_SUFFIXES)}))
             if not inside:
                 raise ValueError(
                     f'{path} holds neither videos '

@@ -22,15 +22,17 @@ _LONGEST = 34
 
 
 def short(name: str) -> str:
-    """A name, or its beginning if it is long.
+    """A name as matplotlib writes it, or its beginning if it is long.
 
     Args:
         name (str): Of a class or a file.
 
     Returns:
-        str: At most 34 letters.
+        str: At most 34 letters; no formula, whatever dollars it has.
     """
-    return name if len(name) <= _LONGEST else name[:_LONGEST - 1] + '…'
+    if len(name) > _LONGEST:
+        name = name[:_LONGEST - 1] + '…'
+    return name.replace('$', r'\$')
 
 
 def strip(frames: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:

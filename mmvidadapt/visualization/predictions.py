@@ -94,7 +94,8 @@ def _sheet(predictions: Sequence[Prediction]) -> Figure:
     for row, one in enumerate(predictions):
         axes = figure.add_subplot(grid[row, 0])
         tile(axes, strip(_thumbnails(Path(one.video), SHOWN)))
-        axes.set_title(os.path.basename(one.video), fontsize=10, loc='left')
+        axes.set_title(short(os.path.basename(one.video)), fontsize=10,
+                       loc='left')
         axes.set_anchor('W')
         bars = figure.add_subplot(grid[row, 1])
         _bars(bars, one, max(rows, 3))
@@ -126,31 +127,50 @@ def draw_timeline(timeline: Timeline, path: Path, classes: int = 5) -> None:
         path (Path): PNG.
         classes (int): Classes drawn: those whose highest score is highest.
     """
-    figure = plt.figure(figsize=(12, 5), layout='constrained')
-    grid = GridSpec(2, 1, figure, height_ratios=(1, 3))
+    shown = timeline.strongest(classes)
+    figure = plt.figure(figsize=(12, 2.1 + .85 * len(shown)),
+                        layout='constrained')
+    grid = GridSpec(1 + len(shown), 1, figure,
+                    height_ratios=[1.2] + [.85] * len(shown))
+    strip_axes = figure.add_subplot(grid[0])
     ends = float(timeline.starts[-1] + timeline.length)
-    axes = figure.add_subplot(grid[0])
-    frames = _thumbnails(Path(timeline.video), 10)
-    axes.imshow(strip(frames), extent=(0, ends, 0, 1), aspect='auto')
-    axes.set_axis_off()
-    axes.set_title(os.path.basename(timeline.video), fontsize=11, loc='left')
-    curves = figure.add_subplot(grid[1], sharex=axes)
     middles = timeline.starts + timeline.length / 2
     # Each window counts from its own start to the next one's.
     edges = np.concatenate([[0.], (middles[1:] + middles[:-1]) / 2, [ends]])
-    for place, k in enumerate(timeline.strongest(classes)):
-        curves.stairs(timeline.scores[:, k], edges, baseline=None,
-                      linewidth=2, color=f'C{place}',
-                      label=short(timeline.classes[k]))
-    curves.set_xlim(0, ends)
     low, high = float(timeline.scores.min()), float(timeline.scores.max())
     if low >= 0 and high <= 1:
-        curves.set_ylim(0, max(.05, high * 1.08))
-    curves.set_xlabel('seconds')
-    curves.set_ylabel(f'score of a window of {timeline.length:.3g} s')
-    curves.grid(alpha=.3)
-    curves.legend(loc='center left', bbox_to_anchor=(1.005, .5), fontsize=9)
+        low, high = 0., max(.05, high)
+    # A row for each class: curves in one would hide each other.
+    for row, k in enumerate(shown, 1):
+        axes = figure.add_subplot(grid[row], sharex=strip_axes)
+        axes.stairs(timeline.scores[:, k], edges, baseline=low, fill=True,
+                    color=f'C{row - 1}')
+        axes.set_ylim(low, high + .08 * (high - low))
+        axes.set_ylabel(short(timeline.classes[k]), rotation=0, ha='right',
+                        va='center')
+        axes.grid(alpha=.3)
+        axes.tick_params(labelbottom=row == len(shown))
+        if row == 1:
+            axes.set_title(f'score of a window of {timeline.length:.3g} s',
+                           fontsize=9, loc='left')
+    axes.set_xlabel('seconds')
+    strip_axes.set_title(short(os.path.basename(timeline.video)), fontsize=11,
+                         loc='left')
+    strip_axes.set_axis_off()
+    strip_axes.set_xlim(0, ends)
+    _fill_strip(strip_axes, Path(timeline.video), ends)
     save_figure(figure, path)
+
+
+def _fill_strip(axes: plt.Axes, video: Path, ends: float) -> None:
+    """Show as many frames of a video as there is room for."""
+    axes.figure.draw_without_rendering()  # settles how much room that is
+    room = axes.get_window_extent()
+    height, width = _thumbnails(video, 1)[0].shape[:2]
+    number = max(1, round(room.width / room.height * height / width))
+    frames = _thumbnails(video, number)
+    frames = frames[np.arange(number) * len(frames) // number]
+    axes.imshow(strip(frames), extent=(0, ends, 0, 1), aspect='auto')
 
 
 # -- videos ----------------------------------------------------------------

@@ -159,6 +159,17 @@ def test_classes_that_stay_do_not_build_the_model_anew(
     assert classifier.choices('ucf101') == class_names('ucf101')
 
 
+@pytest.mark.parametrize('method', ['mote', 'msta'])
+def test_a_model_for_other_classes_shares_the_weights(method, classifiers):
+    classifier = classifiers(method)
+    classifier.choices(NEW)
+    other = dict(classifier._asked[1].named_parameters())
+    own = dict(classifier.model.named_parameters())
+    assert own.keys() == other.keys()
+    for name, parameter in own.items():
+        assert parameter.data_ptr() == other[name].data_ptr(), name
+
+
 def test_a_model_without_text_refuses_other_classes(classifiers, videos):
     with pytest.raises(ValueError, match='LinearHead, which knows the 400 '
                        'classes of its training only: leave classes out'):
@@ -351,7 +362,10 @@ def test_a_window_is_looked_at_like_a_video_of_its_frames(
         assert found.scores[place][best].tolist() == pytest.approx(
             alone.scores, abs=1e-5)
     # What the file says of its rate, and half a window as stride.
-    own = classifier.over_time(video, window=1.28, batch_size=4)
+    told: list[tuple[int, int]] = []
+    own = classifier.over_time(video, window=1.28, batch_size=4,
+                               progress=lambda *args: told.append(args))
+    assert told == [(4, 6), (6, 6)]
     assert own.starts.tolist() == pytest.approx(
         [0, .64, 1.28, 1.92, 2.56, 2.72])
     assert own.scores[0] == pytest.approx(found.scores[0], abs=1e-5)
@@ -426,9 +440,10 @@ def test_a_timeline_says_what_is_seen_when(classifiers, tmp_path):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(window=0), 'window=0 is not positive'),
-    (dict(stride=-1), 'stride=-1 is not positive'),
-    (dict(fps=0), 'fps=0 is not positive'),
+    (dict(window=float('inf')), 'window=inf is not a positive number'),
+    (dict(window=0), 'window=0 is not a positive number'),
+    (dict(stride=-1), 'stride=-1 is not a positive number'),
+    (dict(fps=0), 'fps=0 is not a positive number'),
     (dict(batch_size=0), 'batch_size=0 is too small')])
 def test_wrong_windows_are_one_sentence(options, message, classifiers,
                                         videos):

@@ -1,6 +1,8 @@
 """tools/predict.py: text, JSON, videos and pictures of what is seen."""
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -83,6 +85,31 @@ def test_what_is_known_before_an_error_is_written(model, videos, tmp_path,
     assert [Path(one['video']).name for one in told] == ['a.mp4']
 
 
+@pytest.mark.parametrize('out', [None, 'result.json'])
+def test_what_is_known_when_it_is_interrupted_is_told(
+        out, model, videos, tmp_path, monkeypatch):
+    plain, seen = VideoClassifier._scores, []
+
+    def interrupted(self, model, batch):
+        seen.append(batch)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return plain(self, model, batch)
+
+    monkeypatch.setattr(VideoClassifier, '_scores', interrupted)
+    monkeypatch.chdir(tmp_path)
+    done = predict(model, videos / 'a.mp4', videos / 'c.avi',
+                   *([] if out is None else ['--out', out]))
+    assert done.returncode == 130
+    assert done.stdout.splitlines()[-1].startswith(f'{videos / "a.mp4"}: ')
+    assert done.stderr.splitlines()[-1] == (
+        'stopped: the answers of 1 of 2 videos are '
+        f'{"above" if out is None else "in result.json"}')
+    if out is not None:
+        told, = json.loads(Path(out).read_text())['predictions']
+        assert told['video'].endswith('a.mp4')
+
+
 def test_a_file_is_written_again_while_it_grows(tmp_path):
     from importlib import util
     from time import monotonic
@@ -163,6 +190,7 @@ def test_windows_are_told_drawn_and_filmed(model, videos, tmp_path):
     assert done.returncode == 1 and 'b.mp4 is truncated' in done.stdout
     assert sorted(path.name for path in (tmp_path / 'folder').iterdir()) == [
         'a.mp4', 'a.png', 'c.mp4', 'c.png']
+    assert 'a.mp4 (1 of 3)' in done.stderr and '3/3' in done.stderr  # windows
     told = json.loads(out.read_text())['predictions']
     assert [one['start'] for one in told[0]['windows']] == [0, .4, .8]
     assert 'truncated' in told[1]['error']
@@ -170,6 +198,60 @@ def test_windows_are_told_drawn_and_filmed(model, videos, tmp_path):
     picture = cv2.imread(str(tmp_path / 'folder' / 'a.png'))
     assert picture.shape[1] > 1200
     assert len(drawn(tmp_path / 'folder' / 'a.mp4')) == 40
+
+
+def test_classes_over_time_do_not_hide_each_other(videos, tmp_path):
+    path = tmp_path / 'time.png'
+    names = ['run', r'$\frac$', 'c']  # no formula
+    predictions.draw_timeline(predictions.Timeline(
+        str(videos / 'a.mp4'), names, np.arange(3.), 1.,
+        np.full((3, 3), .5, np.float32)), path)
+    picture = cv2.imread(str(path))[..., ::-1].astype(int)
+    shares = [(np.abs(picture - colour).max(axis=-1) < 8).mean()
+              for colour in ((31, 119, 180), (255, 127, 14), (44, 160, 44))]
+    assert min(shares) > .04
+    assert shares == pytest.approx([shares[0]] * 3, rel=.1)
+
+
+def test_a_name_with_dollars_is_no_formula(videos, tmp_path):
+    name = shutil.copy(videos / 'a.mp4', tmp_path / r'$\frac$.mp4')
+    one = predictions.Prediction(str(name), [r'$\frac$'], [1.])
+    written, = predictions.draw_sheet([one], tmp_path / 'sheet.png')
+    assert cv2.imread(str(written)) is not None
+
+
+def test_videos_that_are_looked_at_are_never_written_over(
+        model, videos, tmp_path):
+    folder = shutil.copytree(videos, tmp_path / 'mine')
+    frames = tmp_path / 'frames'
+    frames.mkdir()
+    cv2.imwrite(str(frames / 'img_00001.jpg'), np.zeros((48, 64, 3)))
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*.*')}
+    for show, *what in ((folder, folder), (folder, folder / 'c.avi'),
+                        (folder / 'a.mp4', folder / 'a.mp4'),
+                        (folder / '..' / 'mine' / 'a.mp4', folder / 'a.mp4'),
+                        (frames / 'sheet.png', frames), (frames, frames)):
+        error = predict(model, *what, '--show', show).error
+        assert error == (f'{show} would change the videos that are looked '
+                         'at: choose another folder')
+    assert before == {path: path.read_bytes()
+                      for path in tmp_path.rglob('*.*')}
+
+
+def test_what_cannot_be_written_is_said_at_once(model, videos, tmp_path,
+                                                monkeypatch):
+    (tmp_path / 'a.json').mkdir()
+    (tmp_path / 'file').touch()
+    monkeypatch.chdir(tmp_path)
+    assert predict(model, videos, '--out', 'a.json').error == (
+        'a.json is a folder: choose another name')
+    assert predict(model, videos, '--show', 'file').error == (
+        'file is a file: choose another name')
+    monkeypatch.setattr(os, 'access', lambda *_: False)
+    for option, name in (('--out', 'b.json'), ('--show', 'new/folder')):
+        assert 'cannot be written to: choose another folder' in predict(
+            model, videos, option, name).error
+    assert not Path('new').exists()
 
 
 def test_videos_of_one_name_do_not_meet(model, videos, tmp_path):

@@ -57,7 +57,7 @@ class SegmentSample(UniformSample):
         if num_frames < 1:
             raise ValueError(
                 f'a video of {num_frames} frames has none to sample: take '
-                'its line out of the annotation file.')
+                'it out of the list of videos.')
         if self.dense:
             return self._dense_clips(num_frames)
         if self.test_mode:
