@@ -6,6 +6,7 @@ is for a few tests with one.
 """
 
 import io
+import logging
 import os
 import runpy
 import sys
@@ -104,6 +105,7 @@ def run_here(script: Path, *args: str) -> Finished:
 def _run(script: Path, command: list[str]) -> Finished:
     """Run a script in this process, with its command line."""
     out, err, status = io.StringIO(), io.StringIO(), 0
+    silent = logging.root.manager.disable
     with _scope_restored(), mock.patch.object(sys, 'argv', command), \
             mock.patch.object(sys, 'path', [str(script.parent), *sys.path]), \
             mock.patch.dict(os.environ), \
@@ -112,6 +114,8 @@ def _run(script: Path, command: list[str]) -> Finished:
             runpy.run_path(str(script), run_name='__main__')
         except SystemExit as stop:
             status = stop.code or 0
+        finally:
+            logging.disable(silent)  # the quickstart's is for its process
     return Finished(status, out.getvalue(), err.getvalue())
 
 

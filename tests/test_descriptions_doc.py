@@ -2,17 +2,20 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from mmvidadapt.datasets import class_names
 from mmvidadapt.datasets.descriptions import read_descriptions
 from tests.conftest import ROOT
-from tests.scripts import plain_tool
+from tests.documents import blocks, call, lines, read
 
-TEXT = (ROOT / 'docs' / 'descriptions.md').read_text()
+PAGE = 'docs/descriptions.md'
+TEXT = read(PAGE)
+COMMANDS = lines(PAGE)
+CONFIG, SNIPPET, _ = (text for _, text in blocks(PAGE))
 #: Steps of the walk, in order.
 STEPS = re.findall(r'^ *```(shell|python)\n(.*?)```',
                    TEXT[TEXT.index('## Your own file'):],
@@ -22,11 +25,9 @@ STEPS = re.findall(r'^ *```(shell|python)\n(.*?)```',
 def paste(commands: str) -> None:
     for line in commands.split('\n'):
         if line.strip():
+            assert line.strip() in COMMANDS
             command, _, target = line.strip().partition(' > ')
-            python, script, *args = shlex.split(command)
-            assert python == 'python'
-            done = plain_tool(script.removeprefix('tools/'), *args)
-            assert done.returncode == 0, done.stderr
+            done = call(command)
             assert 'warning' not in done.stdout
             if target:
                 Path(target).write_text(done.stdout)
@@ -52,12 +53,18 @@ def test_own_files_are_made_step_by_step(tmp_path, monkeypatch, capsys):
             Path(f'descriptions/hmdb51_{kind}.json').read_text())
         assert list(content) == class_names('hmdb51')
         assert content['kick_ball'] == [f'{kind} of kick ball.', 'kick ball.']
-    snippet = re.search(r'```python\n(from mmvidadapt.*?)```', TEXT,
-                        re.DOTALL)[1]
-    exec(snippet)
+    exec(SNIPPET)
     assert capsys.readouterr().out == '51\n'
     assert [language for language, _ in STEPS] == [
         'shell', 'python', 'shell', 'shell']
+    # And a config reads them.
+    (tmp_path / 'config.py').write_text(
+        f"_base_ = '{ROOT}/configs/msta/vitb_fewshot_hmdb51.py'\n{CONFIG}")
+    consistency = Config.fromfile('config.py').model.consistency
+    for kind in kinds:
+        path = consistency.pop(kind)
+        assert path in ' '.join(COMMANDS)
+        assert read_descriptions(path).names == class_names('hmdb51')
 
 
 def test_the_table_of_published_files_is_right(tmp_path):

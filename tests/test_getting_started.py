@@ -12,13 +12,14 @@ import pytest
 from mmvidadapt.quickstart import pretrain, synthetic
 from mmvidadapt.quickstart.methods import DEFAULT, METHODS
 from tests.conftest import ROOT
-from tests.scripts import Finished, plain_tool, tool, working_in
+from tests.documents import blocks, call, files, lines, read
+from tests.scripts import Finished, tool, working_in
 from tests.tiny import write_tiny_config
 
-TEXT = (ROOT / 'docs' / 'getting_started.md').read_text()
-COMMANDS = re.findall(r'^(python tools/.*)$', TEXT, re.MULTILINE)
-MINE, BLOCK = re.search(
-    r'<!-- file: (\S+) -->\n```python\n(.*?)```', TEXT, re.DOTALL).groups()
+PAGE = 'docs/getting_started.md'
+TEXT = read(PAGE)
+COMMANDS = [line for line in lines(PAGE) if line.startswith('python')]
+(MINE, BLOCK), = files(PAGE).items()
 CHECKPOINT = '.quickstart/inti/epoch_6.pth'
 IN_PROCESS = [f'{split}_dataloader.{option}'
               for split in ('train', 'val', 'test')
@@ -47,14 +48,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         yield root
 
 
-def run(script: str, *options: str, config: bool = True) -> Finished:
+def run(script: str, *options: str) -> Finished:
     """Run the line of the document that calls a script."""
     command, = [line for line in COMMANDS if f'tools/{script}' in line]
-    call = tool if config else plain_tool
-    name, *args = shlex.split(command)[1:]
-    done = call(name.removeprefix('tools/'), *args, *options)
-    assert done.returncode == 0, f'{command}: {done.stderr}'
-    return done
+    return call(command, *options)
 
 
 def test_the_files_named_are_those_of_the_quickstart(checkout: Path) -> None:
@@ -67,7 +64,7 @@ def test_the_files_named_are_those_of_the_quickstart(checkout: Path) -> None:
 
 
 def test_predictions_are_printed_written_and_drawn(checkout: Path) -> None:
-    done = run('predict.py', config=False)
+    done = run('predict.py')
     assert done.stdout.count('tunnel_') == 2
     assert 'a ball rolling' in done.stdout
     assert len(json.loads(Path('.quickstart/scores.json').read_text())) > 0
@@ -75,21 +72,20 @@ def test_predictions_are_printed_written_and_drawn(checkout: Path) -> None:
 
 
 def test_what_inti_keeps_is_drawn(checkout: Path) -> None:
-    run('visualize.py', config=False)
+    run('visualize.py')
     assert cv2.imread('.quickstart/pictures/inti.png').std() > 10
 
 
 def test_the_report_is_written_with_predictions(checkout: Path) -> None:
     run('test.py configs/quickstart', '--cfg-options', *IN_PROCESS)
-    run('report.py', config=False)
+    run('report.py')
     page = Path('.quickstart/inti/report.html').read_text()
     assert '<section id="confusion">' in page
 
 
 def test_python_gives_a_label(checkout: Path,
                               capsys: pytest.CaptureFixture) -> None:
-    block = re.search(r'<!-- run -->\n```python\n(.*?)```', TEXT,
-                      re.DOTALL).group(1)
+    block, = [text for note, text in blocks(PAGE) if note == 'run']
     exec(block)
     *_, last = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r'a [a-z ]+ 0\.\d+', last)
@@ -97,7 +93,7 @@ def test_python_gives_a_label(checkout: Path,
 
 def test_the_changed_config_trains_adapters_only_and_is_tested(
         checkout: Path) -> None:
-    counted = run(f'get_flops.py {MINE}', config=False).stdout
+    counted = run(f'get_flops.py {MINE}').stdout
     row, = re.findall(r'^backbone .*$', counted, re.MULTILINE)
     assert row.split()[-1] == '0.000'  # millions of parameters that train
     run(f'train.py {MINE}', '--cfg-options', *IN_PROCESS)
@@ -120,9 +116,4 @@ def test_every_command_and_block_is_run() -> None:
         f'tools/{name}.py' for name in (
             'predict', 'visualize', 'test', 'report', 'get_flops', 'train',
             'test', 'train')]
-    assert TEXT.count('```python') == 2
-    shell = re.findall(r'```shell\n(.*?)```', TEXT, re.DOTALL)
-    # tests/test_quickstart.py and .ci/run run the first of these two.
-    assert shell[:2] == ['bash tools/quickstart.sh\n',
-                         'source .venv/bin/activate\n']
-    assert ''.join(shell[2:]).splitlines() == COMMANDS
+    assert len(blocks(PAGE)) == 2

@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,37 +19,27 @@ from mmvidadapt.models.heads import LinearHead, TextHead
 from mmvidadapt.models.necks import MoTE
 from mmvidadapt.models.necks.experts import softmax_weights
 from tests.conftest import ROOT
-from tests.scripts import plain_tool, working_in, write_list, write_videos
+from tests.documents import call, files, lines, read
+from tests.scripts import working_in, write_list, write_videos
 from tests.test_models.test_necks.mote_golden import load_golden
 from tests.test_mote_parity import published, tower  # noqa: F401
 from tests.test_own_data import results, scalars, train
 from tests.tiny import JOINT, write_tiny_config
 from tests.toy_videos import write_video
 
-TEXT = (ROOT / 'docs' / 'mote.md').read_text()
+TEXT = read('docs/mote.md')
 CLASSES = ('clapping hands', 'jumping', 'opening a jar', 'running',
            'sitting down', 'walking')
-CONFIGS = dict(re.findall(
-    r'<!-- file: (\S+) -->\n```python\n(.*?)```', TEXT, re.DOTALL))
+CONFIGS = files('docs/mote.md')
+COMMANDS = lines('docs/mote.md')
 CKPT = 'work_dirs/config/epoch_1.pth'
-COMMANDS = [line.replace('CHECKPOINT', CKPT)
-            for line in re.findall(r'^(python tools/.*)$', TEXT,
-                                   re.MULTILINE)]
+LINES = [line.replace('CHECKPOINT', CKPT) for line in COMMANDS]
 UCF101 = 'configs/mote/vitb_zeroshot_ucf101.py'
-#: Formatting a config takes longer than these runs.
-quickly = mock.patch.object(Config, 'pretty_text', '')
-
-
-def call(command: str, *more: str) -> None:
-    """Run a line ``python tools/...`` of the document in this process."""
-    script, *args = shlex.split(command)[1:]
-    done = plain_tool(script.removeprefix('tools/'), *args, *more)
-    assert not done.returncode, f'{command}: {done.stderr[-3000:]}'
 
 
 def commands(start: str) -> list[str]:
     """The lines of the document that begin so."""
-    return [line for line in COMMANDS if line.startswith(f'python {start}')]
+    return [line for line in LINES if line.startswith(f'python {start}')]
 
 
 @pytest.fixture(scope='module')
@@ -66,11 +55,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_video(folder / 'my_videos' / name / f'{place}.mp4',
                         num_frames=12 + place)
     with working_in(folder):
-        call(COMMANDS[0])
+        call(LINES[0])
         for name, text in CONFIGS.items():
             Path(name).write_text(
                 text.replace('in_channels=512', f'in_channels={JOINT}'))
-        call(COMMANDS[1])
+        call(LINES[1])
         yield folder
 
 
@@ -80,7 +69,7 @@ def test_every_block_of_the_document_is_tested() -> None:
         name[len('test_'):-len('_works')] for name in globals()
         if name.startswith('test_') and name.endswith('_works')}
     assert [shlex.split(line)[1].removeprefix('tools/')
-            for line in COMMANDS] == [
+            for line in LINES] == [
         'data/make_lists.py', 'train.py', 'test.py',  # your own videos
         'test.py', 'test.py', 'test_protocol.py',  # other classes
         'data/make_subsets.py', 'train.py',
@@ -136,7 +125,6 @@ def test_mine_works(checkout: Path) -> None:
     assert model.cls_head.modulation_gamma == 0.06
 
 
-@quickly
 def test_the_first_training_learned_and_named_the_losses(
         checkout: Path) -> None:
     lines = scalars(checkout / 'work_dirs' / 'config')
@@ -146,7 +134,7 @@ def test_the_first_training_learned_and_named_the_losses(
     assert 'acc/top1' in lines[-1]
     cfg = Config.fromfile('data/mine/config.py')
     assert class_names(cfg.model.cls_head.classes) == list(CLASSES)
-    call(COMMANDS[2], '--work-dir', 'work_dirs/tested')
+    call(LINES[2], '--work-dir', 'work_dirs/tested')
     assert 0 <= results('tested')['acc/top1'] <= 1
 
 
@@ -158,7 +146,6 @@ def test_shorter_works(checkout: Path) -> None:
         before.warmup / before.T_max)
 
 
-@quickly
 def test_linear_works(checkout: Path) -> None:
     lines = scalars(train('data/mine/linear.py'))
     assert any('loss_cls_merged' in line for line in lines)
@@ -167,7 +154,6 @@ def test_linear_works(checkout: Path) -> None:
     assert isinstance(head, LinearHead) and head.num_classes == len(CLASSES)
 
 
-@quickly
 def test_experts_alone_works(checkout: Path) -> None:
     cfg = Config.fromfile('data/mine/experts_alone.py')
     assert cfg.find_unused_parameters is True
@@ -180,7 +166,6 @@ def test_experts_alone_works(checkout: Path) -> None:
     assert any(p.grad is None for p in neck.parameters())
 
 
-@quickly
 def test_unseen_works(checkout: Path) -> None:
     Path('unseen').mkdir()
     write_videos(Path('unseen'), 3)
@@ -194,7 +179,6 @@ def test_unseen_works(checkout: Path) -> None:
     assert 'cls_head.class_features' not in state
 
 
-@quickly
 def test_unseen_classes_are_tested_by_their_names(checkout: Path) -> None:
     whole, unmodulated = commands(f'tools/test.py {UCF101}')
     for name, command in (('ucf', whole), ('ucf_plain', unmodulated)):
@@ -206,7 +190,6 @@ def test_unseen_classes_are_tested_by_their_names(checkout: Path) -> None:
     assert list(Path('work_dirs/protocol').glob('*.json'))
 
 
-@quickly
 def test_few_shot_lists_are_drawn_and_trained_on(checkout: Path) -> None:
     subsets, = commands('tools/data/make_subsets.py')
     source = shlex.split(subsets)[3]
@@ -222,14 +205,13 @@ def test_few_shot_lists_are_drawn_and_trained_on(checkout: Path) -> None:
     assert Path('work_dirs/few/merged.pth').is_file()
 
 
-@quickly
 def test_experts_are_merged_and_mixed_with_clip(checkout: Path) -> None:
     merge, mix = commands('tools/merge_experts.py')
     call(merge)
-    tested, = (line for line in COMMANDS if 'work_dirs/merged.pth --cfg' in
+    tested, = (line for line in LINES if 'work_dirs/merged.pth --cfg' in
                line)
     call(tested.replace(' --cfg', ' --work-dir work_dirs/plain --cfg'))
-    call(COMMANDS[2], '--work-dir', 'work_dirs/again')
+    call(LINES[2], '--work-dir', 'work_dirs/again')
     assert results('plain').keys() == results('again').keys()
     assert results('plain')['acc/top1'] == results('again')['acc/top1']
     # The encoder of a tiny config starts from nothing, and says so.
@@ -267,12 +249,11 @@ def test_published_checkpoints_are_converted_and_tested(
     assert [head.average_clips for head in heads] == [
         'mote_closed_set', 'mote_zero_shot']
     tested, = commands('tools/test.py work_dirs/zero_shot.py')
-    quickly(call)(
+    call(
         tested, '--synthetic', '2', '--work-dir', 'work_dirs/published')
     assert 0 <= results('published')['acc/top1'] <= 1
 
 
-@quickly
 def test_pictures_are_those_of_the_table(checkout: Path) -> None:
     closed, unseen = commands('tools/visualize.py')
     call(closed, '--max-videos', '3')

@@ -2,12 +2,10 @@
 
 import inspect
 import json
-import os
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,33 +23,17 @@ from mmvidadapt.models.recognizers import (
     VideoTextRecognizer,
 )
 from tests.conftest import ROOT
-from tests.scripts import plain_tool, working_in, write_list
+from tests.documents import call, files, lines, read
+from tests.scripts import working_in, write_list
 from tests.test_configs import train_step
 from tests.test_own_data import results, scalars, train
 from tests.tiny import shrink_model, write_tiny_config
 from tests.toy_videos import write_video
 
-TEXT = (ROOT / 'docs' / 'msta.md').read_text()
+TEXT = read('docs/msta.md')
 CLASSES = ('closing a jar', 'opening a jar', 'running')
-CONFIGS = dict(re.findall(
-    r'<!-- file: (\S+) -->\n```python\n(.*?)```', TEXT, re.DOTALL))
-COMMANDS = re.findall(r'^((?:[A-Z]+=\w+ )?python tools/.*)$', TEXT,
-                      re.MULTILINE)
-#: Formatting a config takes longer than these runs.
-quickly = mock.patch.object(Config, 'pretty_text', '')
-
-
-def call(command: str, *more: str) -> None:
-    """Run a line of the document in this process."""
-    start, script, *args = shlex.split(command)
-    chosen = {}
-    if start != 'python':
-        name, _, value = start.partition('=')
-        chosen[name] = value
-        script, *args = args
-    with mock.patch.dict(os.environ, chosen):
-        done = plain_tool(script.removeprefix('tools/'), *args, *more)
-    assert not done.returncode, f'{command}: {done.stderr[-3000:]}'
+CONFIGS = files('docs/msta.md')
+COMMANDS = lines('docs/msta.md')
 
 
 def command(*parts: str) -> str:
@@ -83,7 +65,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         call(command('make_lists.py'))
         Path('data/mine/described.py').write_text(
             CONFIGS['data/mine/described.py'])
-        quickly(call)(command('train.py data/mine'))
+        call(command('train.py data/mine'))
         yield folder
 
 
@@ -245,7 +227,6 @@ def test_lora_works(blocks: Path) -> None:
 # Its commands ---------------------------------------------------------------
 
 
-@quickly
 def test_the_first_training_learned_the_names_of_folders(
         checkout: Path) -> None:
     lines = scalars(checkout / 'work_dirs' / 'config')
@@ -260,7 +241,6 @@ def test_the_first_training_learned_the_names_of_folders(
     assert 0 <= results('tested')['acc/top1'] <= 1
 
 
-@quickly
 def test_described_works(checkout: Path) -> None:
     for kind in ('spatial', 'temporal'):
         Path(f'data/mine/{kind}.json').write_text(json.dumps(
@@ -272,7 +252,6 @@ def test_described_works(checkout: Path) -> None:
     assert not [key for key in state if key.startswith('consistency')]
 
 
-@quickly
 def test_a_checkpoint_is_tested_on_other_classes(checkout: Path) -> None:
     call('python tools/train.py configs/msta/vitb_k400.py --synthetic 2 '
          '--work-dir work_dirs/k400')
@@ -287,7 +266,6 @@ def test_a_checkpoint_is_tested_on_other_classes(checkout: Path) -> None:
         '1', '2']
 
 
-@quickly
 def test_few_shot_lists_are_drawn_and_trained_on(
         checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subsets = command('make_subsets.py few')
@@ -305,7 +283,6 @@ def test_few_shot_lists_are_drawn_and_trained_on(
     assert 0 <= results('drawn')['acc/top1'] <= 1
 
 
-@quickly
 def test_base_and_novel_classes_are_drawn_trained_on_and_tested(
         checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subsets = command('make_subsets.py base')

@@ -7,9 +7,7 @@ that the document inherits; everything else is done as the document says.
 import importlib.util
 import json
 import re
-import runpy
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,36 +18,22 @@ from mmengine.config import Config
 
 from mmvidadapt.compat.checkpoints import read_checkpoint
 from tests.conftest import ROOT
+from tests.documents import blocks, call, files, lines
 from tests.scripts import working_in
 from tests.tiny import write_tiny_config
 from tests.toy_videos import write_video
 
-TEXT = (ROOT / 'docs' / 'own_data.md').read_text()
+PAGE = 'docs/own_data.md'
 CLASSES = ('jump', 'run', 'walk')
-CONFIGS = dict(re.findall(
-    r'<!-- file: (\S+) -->\n```python\n(.*?)```', TEXT, re.DOTALL))
-COMMANDS = re.findall(r'^(python tools/.*)$', TEXT, re.MULTILINE)
+CONFIGS = files(PAGE)
+COMMANDS = lines(PAGE)
 CHECKPOINT = 'work_dirs/config/epoch_1.pth'
-
-
-def call(command: str, *more: str) -> None:
-    """Run a line ``python tools/...`` of the document in this process."""
-    python, script, *args = shlex.split(
-        command.replace('CHECKPOINT', CHECKPOINT))
-    assert python == 'python'
-    argv, sys.argv = sys.argv, [script, *args, *more]
-    try:
-        runpy.run_path(str(ROOT / script), run_name='__main__')
-    except SystemExit as stop:
-        assert not stop.code, f'{command} ended with {stop.code}'
-    finally:
-        sys.argv = argv
 
 
 def command(script: str) -> str:
     """The only line of the document that runs a script."""
     found, = [line for line in COMMANDS if f'/{script} ' in line]
-    return found
+    return found.replace('CHECKPOINT', CHECKPOINT)
 
 
 def train(name: str, *options: str) -> Path:
@@ -96,10 +80,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_block_of_the_document_is_tested() -> None:
-    written = re.findall(r'<!-- written: \S+ -->\n```python\n', TEXT)
-    run = re.findall(r'<!-- run -->\n```python\n', TEXT)
-    assert len(written) == len(run) == 1
-    assert TEXT.count('```python') == len(CONFIGS) + 2
+    assert sorted(note.split()[0] for note, _ in blocks(PAGE)) == [
+        *['file:'] * len(CONFIGS), 'run', 'written:']
     assert {Path(name).stem for name in CONFIGS} == {
         name[len('test_'):-len('_works')] for name in globals()
         if name.startswith('test_') and name.endswith('_works')}
@@ -118,8 +100,8 @@ def test_the_config_shown_is_the_one_written() -> None:
     text = script.config_text(
         base, Config.fromfile(base).model, lists, Path('/data/my_videos'), 3,
         ['train', 'val'])
-    shown = re.search(r'<!-- written: \S+ -->\n```python\n(.*?)```', TEXT,
-                      re.DOTALL).group(1)
+    shown, = [block for note, block in blocks(PAGE)
+              if note.startswith('written: ')]
     assert text.replace(str(lists), '/data/lists/mine') == shown
 
 
@@ -158,8 +140,7 @@ def test_features_of_every_video_are_written(checkout: Path) -> None:
 
 
 def test_the_inferencer_names_a_class(checkout: Path) -> None:
-    block = re.search(r'<!-- run -->\n```python\n(.*?)```', TEXT,
-                      re.DOTALL).group(1)
+    block, = [block for note, block in blocks(PAGE) if note == 'run']
     names: dict = {}
     exec(block.replace('CHECKPOINT', CHECKPOINT), names)
     assert names['label'] == max(names['scores'], key=names['scores'].get)

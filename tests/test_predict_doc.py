@@ -11,13 +11,14 @@ import pytest
 from mmengine.config import Config
 
 from tests.conftest import ROOT
-from tests.scripts import plain_tool
+from tests.documents import blocks, call, lines, read
 from tests.small_models import write_model
 from tests.toy_videos import write_video
 
-TEXT = (ROOT / 'docs' / 'predict.md').read_text()
-BLOCKS = re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL)
-COMMANDS = re.findall(r'^(python tools/.*)$', TEXT, re.MULTILINE)
+PAGE = 'docs/predict.md'
+TEXT = read(PAGE)
+BLOCKS = [block for _, block in blocks(PAGE)]
+COMMANDS = lines(PAGE)
 CONFIG = 'configs/mote/vitb_zeroshot_ucf101.py'
 
 
@@ -39,10 +40,7 @@ def checkout(tmp_path_factory) -> Path:
 
 def run(command: str) -> str:
     """Run a line of the page in this process; what it printed."""
-    script, *args = shlex.split(command.replace('CONFIG', CONFIG))[1:]
-    done = plain_tool(script.removeprefix('tools/'), *args)
-    assert not done.returncode, f'{command}: {done.stderr[-3000:]}'
-    return done.stdout
+    return call(command.replace('CONFIG', CONFIG)).stdout
 
 
 def test_every_command_of_the_page_is_run() -> None:

@@ -11,28 +11,24 @@ from mmaction.registry import METRICS, MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmvidadapt.apis.cli import environment
 from mmvidadapt.datasets.class_lists import class_names
 from tests.conftest import ROOT
-from tests.scripts import Finished, plain_tool, tool, write_list
-from tests.tiny import write_tiny_config
+from tests.documents import blocks, call, files, lines, tiny_config
+from tests.scripts import write_list
 
-TEXT = (ROOT / 'docs' / 'protocols.md').read_text()
-COMMANDS = re.findall(r'^((?:[A-Z]+=\S+ )?python tools/.*)$', TEXT,
-                      re.MULTILINE)
-LISTS = [line.removeprefix('python tools/') for line in COMMANDS
-         if 'make_subsets' in line]
+PAGE = 'docs/protocols.md'
+FILES = files(PAGE)
+COMMANDS = lines(PAGE)
+LISTS = [line for line in COMMANDS if 'make_subsets' in line]
 PROTOCOLS = [line for line in COMMANDS if 'test_protocol' in line]
 RUNS = [line for line in COMMANDS if re.match('[A-Z]+=', line)]
-SNIPPET = re.search(r'```python\n(from mmvidadapt.*?)```', TEXT,
-                    re.DOTALL)[1]
+SNIPPET, = [text for note, text in blocks(PAGE) if not note]
 
 
 def shown_config(name: str, folder: Path) -> Config:
     """A config that the document shows, as if in the root."""
-    text = re.search(rf'<!-- file: {name} -->\n```python\n(.*?)```', TEXT,
-                     re.DOTALL)[1]
-    (folder / name).write_text(text.replace('configs/', f'{ROOT}/configs/'))
+    (folder / name).write_text(
+        FILES[name].replace('configs/', f'{ROOT}/configs/'))
     return Config.fromfile(folder / name)
 
 
@@ -61,9 +57,8 @@ def test_a_command_for_lists_writes_what_is_said(command: str, tmp_path,
         write_list(tmp_path, [f'{label}/{place}.avi {label}'
                               for label in range(101)
                               for place in range(number)], name)
-    done = plain_tool(*shlex.split(command))
-    assert done.returncode == 0, done.stderr
-    out = Path(shlex.split(command)[3])
+    call(command)
+    out = Path(shlex.split(command)[4])
     written = {path.name for path in out.iterdir()}
     if 'few-shot' in command:
         assert written == {f'shots{shots}_seed{seed}.txt'
@@ -85,28 +80,8 @@ def test_a_command_for_lists_writes_what_is_said(command: str, tmp_path,
 
 def tiny_configs(command: str) -> None:
     """Write the configs of a command, tiny, to where it looks for them."""
-    Path('configs/mote').mkdir(parents=True, exist_ok=True)
-    for name in re.findall(r'configs/(mote/\S+\.py)', command):
-        path = Path(write_tiny_config(name, Path('configs/mote')))
-        text = path.read_text()
-        for value, variable in (('split_1_', 'split_{{$SPLIT:1}}_'),
-                                ('zeroshot_1', 'zeroshot_{{$SPLIT:1}}'),
-                                ('101_base', '101_{{$HALF:base}}')):
-            text = text.replace(value, variable)
-        path.write_text(text)
-
-
-def call(command: str, *options: str) -> Finished:
-    """Run a command of the document, with its environment."""
-    words = shlex.split(command)
-    chosen = {}
-    while '=' in words[0]:
-        name, chosen[name] = words.pop(0).split('=', 1)
-    assert words[0] == 'python'
-    with environment(chosen):
-        done = tool(words[1].removeprefix('tools/'), *words[2:], *options)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
+    for name in re.findall(r'configs/\S+\.py', command):
+        tiny_config(name)
 
 
 @pytest.mark.parametrize('command', PROTOCOLS)
@@ -157,6 +132,16 @@ def test_the_config_with_halves_changes_classes_and_lists_only(tmp_path):
         assert ours.ann_file == f'data/ucf101/base_novel/{file}.txt'
         assert ours.data_prefix.video == 'data/ucf101/videos'
         assert ours.pipeline == theirs.pipeline
+
+
+def test_the_config_of_few_shots_repeats_the_drawn_list(tmp_path):
+    train = shown_config('few_shot.py', tmp_path).train_dataloader.dataset
+    base = Config.fromfile(ROOT / 'configs/inti/vitb_k400.py')
+    assert (train.type, train.times) == ('RepeatDataset', 5)
+    assert train.dataset.pop('ann_file') == (
+        'data/few_shot/shots16_seed1.txt')
+    base.train_dataloader.dataset.pop('ann_file')
+    assert train.dataset == base.train_dataloader.dataset
 
 
 def test_all_commands_are_run():

@@ -7,11 +7,12 @@ import pytest
 from mmengine.config import Config
 
 from tests.conftest import ROOT
+from tests.documents import blocks, read
 from tests.scripts import tool, working_in
 from tests.tiny import write_tiny_config
 
-TEXT = (ROOT / 'README.md').read_text()
-BLOCK, = re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL)
+TEXT = read('README.md')
+(_, BLOCK), = blocks('README.md')
 PLACE, = re.findall(r'for example\s+as `(\S+)`', TEXT)
 BASE, = re.findall(r"_base_ = '../../(configs/\S+)'", BLOCK)
 

@@ -13,11 +13,12 @@ from mmengine.registry import init_default_scope
 
 from mmvidadapt.visualization import PICTURES
 from tests.conftest import ROOT
+from tests.documents import call, lines, read
 from tests.scripts import plain_tool, video_config, working_in, write_videos
 from tests.tiny import write_tiny_config
 
-TEXT = (ROOT / 'docs' / 'visualize.md').read_text()
-COMMANDS = re.findall(r'^(python tools/.*)$', TEXT, re.MULTILINE)
+TEXT = read('docs/visualize.md')
+COMMANDS = lines('docs/visualize.md')
 
 
 @pytest.fixture(scope='module')
@@ -33,17 +34,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config = video_config(
             'inti/vitb_ssv2_naive.py', folder, videos, folder,
             model__cls_head__num_classes=3)
+        # By plain_tool, so that the config of the run is written for the page.
         done = plain_tool('train.py', config, '--work-dir', 'work_dirs/run',
                           '--cfg-options', 'experiment_name=visualize_doc')
         assert done.returncode == 0, done.stderr
         yield folder
-
-
-def run(command: str) -> None:
-    """Run a line of the document in this process."""
-    script, *args = shlex.split(command)[1:]
-    done = plain_tool(script.removeprefix('tools/'), *args)
-    assert done.returncode == 0, f'{command}: {done.stderr}'
 
 
 def test_every_command_is_tested() -> None:
@@ -59,7 +54,7 @@ def test_pictures_of_a_video_are_written(checkout: Path, place: int) -> None:
     init_default_scope('mmaction')
     model = MODELS.build(Config.fromfile(command[3]).model)
     torch.save(dict(state_dict=model.state_dict()), 'some.pth')
-    run(COMMANDS[place].replace('CHECKPOINT', 'some.pth').replace(
+    call(COMMANDS[place].replace('CHECKPOINT', 'some.pth').replace(
         'VIDEO', '1.mp4'))
     out = Path(command[command.index('--out') + 1])
     assert {path.name for path in out.iterdir()} == {
@@ -69,10 +64,12 @@ def test_pictures_of_a_video_are_written(checkout: Path, place: int) -> None:
 def test_the_report_is_written(checkout: Path) -> None:
     config, = Path('work_dirs/run').glob('*.py')
     newest = Path('work_dirs/run/last_checkpoint').read_text()
-    run(COMMANDS[3].replace('CONFIG', str(config)).replace(
-        'CHECKPOINT', newest) + ' --cfg-options '
-        'experiment_name=visualize_doc_test')
-    run(COMMANDS[4])
+    _, script, *args = shlex.split(COMMANDS[3].replace(
+        'CONFIG', str(config)).replace('CHECKPOINT', newest))
+    done = plain_tool(script.removeprefix('tools/'), *args, '--cfg-options',
+                      'experiment_name=visualize_doc_test')
+    assert done.returncode == 0, done.stderr
+    call(COMMANDS[4])
     page = Path('work_dirs/run/report.html').read_text()
     for part in ('curves', 'accuracy', 'confusion', 'classes', 'clips',
                  'tests', 'configuration', 'environment'):
