@@ -277,3 +277,29 @@ def test_no_config_folder_of_a_method_lacks_a_metafile() -> None:
     for folder in (ROOT / 'configs').iterdir():
         if folder.is_dir() and folder.name not in ('_base_', 'quickstart'):
             assert (folder / 'metafile.yml').is_file(), folder
+
+
+@pytest.mark.skipif(shutil.which('git') is None, reason='git is missing')
+def test_git_ignores_what_the_documents_write_and_nothing_of_ours(
+        tmp_path: Path) -> None:
+    def ignored(names: list[str]) -> set[str]:
+        found = subprocess.run(
+            ['git', '-C', str(tmp_path), 'check-ignore', '--stdin'],
+            input='\n'.join(names), capture_output=True, text=True)
+        assert found.returncode < 2, found.stderr
+        return set(found.stdout.split())
+
+    shutil.copy(ROOT / '.gitignore', tmp_path)
+    subprocess.run(['git', 'init', '-q', str(tmp_path)], check=True)
+    written = ['data/mine/config.py', 'my_videos/walk/0.mp4', 'tds.py',
+               'tds.pth', 'work_dirs/run/epoch_1.pth', 'result.json',
+               'walk.mp4', 'sheet.png', 'mote.onnx', 'hmdb51.pt2',
+               'vitb_k400.safetensors', 'speed.json', 'prompts.jsonl',
+               'descriptions/hmdb51_spatial.json']
+    assert ignored(written) == set(written)
+    ours = [name for folder in ('configs', 'docs', 'mmvidadapt', 'tests',
+                                'tools')
+            for name in map(str, (ROOT / folder).rglob('*'))
+            if '__pycache__' not in name and '.mim' not in name]
+    ours = [str(Path(name).relative_to(ROOT)) for name in ours]
+    assert len(ours) > 300 and not ignored(ours)

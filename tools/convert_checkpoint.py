@@ -11,7 +11,12 @@ from mmengine.config import Config, DictAction
 
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis import METHODS, load_official
-from mmvidadapt.apis.cli import environment, make_parser, run_tool
+from mmvidadapt.apis.cli import (
+    change_config,
+    environment,
+    make_parser,
+    run_tool,
+)
 from mmvidadapt.datasets.class_lists import class_names
 from mmvidadapt.files import whole_file
 
@@ -217,7 +222,7 @@ def main(args: argparse.Namespace) -> None:
     if dataset in _ZERO_SHOT and 'classes' not in args.override:
         head['classes'] = _ZERO_SHOT[dataset].format(split=_SPLIT)
     cfg = evaluation_config(model, protocol)
-    cfg.merge_from_dict(args.cfg_options)
+    change_config(cfg, args.cfg_options)
     config = args.out.with_suffix('.py')
     source = os.path.basename(args.checkpoint)
     write_pair(state_dict, cfg, args.out,

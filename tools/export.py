@@ -9,6 +9,7 @@ import mmvidadapt  # noqa: F401  (mends the stack before mmaction is used)
 from mmvidadapt.apis import VideoClassifier
 from mmvidadapt.apis.cli import (
     add_config_options,
+    change_config,
     load_config,
     make_parser,
     run_tool,
@@ -76,8 +77,7 @@ def main(args: argparse.Namespace) -> None:
     """Read, fold, write and compare."""
     about = check(args)
     cfg = load_config(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    change_config(cfg, args.cfg_options)
     classifier = VideoClassifier(
         cfg, args.checkpoint, device='cpu', labels=args.labels)
     shape = input_shape(cfg)[2:]

@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
 from mmvidadapt.apis.cli import (
     add_config_options,
+    change_config,
     load_config,
     make_parser,
     run_tool,
@@ -88,8 +89,7 @@ def to_json(result: Complexity) -> str:
 def main(args: argparse.Namespace) -> None:
     """Count and print."""
     cfg = load_config(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    change_config(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     shape = (1, 1, 3, *args.shape) if args.shape else ()
     result = config_complexity(cfg, shape)

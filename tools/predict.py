@@ -15,6 +15,7 @@ import mmvidadapt  # noqa: F401  (mends the stack before mmaction is used)
 from mmvidadapt.apis import Prediction, Timeline, VideoClassifier
 from mmvidadapt.apis.cli import (
     add_config_options,
+    change_config,
     load_config,
     make_parser,
     run_tool,
@@ -332,7 +333,7 @@ def main(args: argparse.Namespace) -> int:
                 'test_pipeline of --cfg-options changes nothing, because '
                 'test_dataloader has the pipeline: change '
                 'test_dataloader.dataset.pipeline')
-        cfg.merge_from_dict(args.cfg_options)
+        change_config(cfg, args.cfg_options)
     classifier = VideoClassifier(
         cfg, args.checkpoint, device=args.device, bf16=args.bf16,
         labels=names_of(args.labels))

@@ -5,7 +5,12 @@ import argparse
 from pathlib import Path
 
 import mmvidadapt  # noqa: F401  (mends the stack before mmaction is used)
-from mmvidadapt.apis.cli import add_config_options, make_parser, run_tool
+from mmvidadapt.apis.cli import (
+    add_config_options,
+    change_config,
+    make_parser,
+    run_tool,
+)
 from mmvidadapt.apis.dumped import read_scores
 from mmvidadapt.apis.run_logs import read_run
 from mmvidadapt.files import whole_file
@@ -55,7 +60,7 @@ def main(args: argparse.Namespace) -> None:
         if run.config is None:
             raise ValueError(f'{args.work_dir} holds no config that '
                              '--cfg-options could change: leave them out')
-        run.config.merge_from_dict(args.cfg_options)
+        change_config(run.config, args.cfg_options)
     page = make_page(Report(
         args.work_dir.resolve().name, str(args.work_dir), run, run.config,
         scores, args.clips))

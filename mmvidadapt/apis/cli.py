@@ -92,17 +92,51 @@ def load_config(path: str) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds no model.
+        ValueError: If it holds no model, or a dict where the config that it
+            inherits from has something else.
     """
     if not osp.isfile(path):
         raise FileNotFoundError(
             f'config {path!r} does not exist: give the path of a file such '
             'as configs/inti/vitb_k400.py')
-    cfg = Config.fromfile(path)
+    with _merging(path, '{0}=dict(_delete_=True, ...)'):
+        cfg = Config.fromfile(path)
     if 'model' not in cfg:
         raise ValueError(f'{path} has no model: give a config that can be '
                          'run, not one of configs/_base_')
     return cfg
+
+
+def change_config(cfg: Config, options: dict | None) -> None:
+    """Change a config by ``--cfg-options``.
+
+    Args:
+        cfg (Config): Changed in place.
+        options (dict | None): Parsed ``--cfg-options``, if there were any.
+
+    Raises:
+        ValueError: If an option has parts and what it changes is no dict.
+    """
+    if options is not None:
+        with _merging('--cfg-options', '{0}._delete_=True beside it'):
+            cfg.merge_from_dict(options)
+
+
+@contextmanager
+def _merging(source: str, remedy: str) -> Iterator[None]:
+    """Say in a sentence that a dict cannot be merged into what it meets."""
+    try:
+        yield
+    except TypeError as error:
+        found = re.search(r"because (\w+) is a dict in the child config but "
+                          r"is of type <class '(\w+)'>", str(error))
+        if found is None:
+            raise
+        key, kind = found.groups()
+        raise ValueError(
+            f'{source} gives {key} as a dict, and the config that it changes '
+            f'gives it as a {kind}: write {remedy.format(key)} to replace it'
+        ) from error
 
 
 def with_options(args: argparse.Namespace) -> Config:
@@ -120,8 +154,7 @@ def with_options(args: argparse.Namespace) -> Config:
     """
     from ..datasets.synthetic import use_synthetic_data
     cfg = load_config(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    change_config(cfg, args.cfg_options)
     if args.synthetic is not None:
         use_synthetic_data(cfg, args.synthetic)
     if isinstance(cfg.model.get('neck'), list):

@@ -8,7 +8,9 @@ average, and for what belongs into a checkpoint everywhere else.
 A buffer may get another shape while a model trains: the features of the
 fine-tuning classes do when a checkpoint of other classes is fine-tuned.
 MMEngine copies values into the shape that the average was made with; here
-the average first takes over the shape.
+the average first takes over the shape. It takes over the values of buffers
+that a module names in ``not_averaged``, which would be blended where a run is
+resumed with others.
 """
 
 from collections.abc import Callable, Iterator
@@ -67,8 +69,9 @@ def mend() -> None:
         setattr(cls, name, _reading_all(getattr(cls, name), models))
 
 
-def _take_over_shapes(average: Any, model: Any) -> None:
-    """Give an average new buffers where those of the model changed shape.
+def _take_over_buffers(average: Any, model: Any) -> None:
+    """Give an average new buffers where those of the model changed shape,
+    and the model's values of those that have no average.
 
     Args:
         average (BaseAveragedModel): The average.
@@ -76,11 +79,15 @@ def _take_over_shapes(average: Any, model: Any) -> None:
     """
     own = dict(average.module.named_buffers())
     for name, buffer in model.named_buffers():
-        if name not in own or own[name].shape == buffer.shape:
+        if name not in own:
             continue
-        owner, _, leaf = name.rpartition('.')
-        setattr(average.module.get_submodule(owner), leaf,
-                buffer.detach().clone().to(own[name].device))
+        path, _, leaf = name.rpartition('.')
+        owner = average.module.get_submodule(path)
+        if own[name].shape != buffer.shape:
+            setattr(owner, leaf,
+                    buffer.detach().clone().to(own[name].device))
+        elif leaf in getattr(owner, 'not_averaged', ()):
+            own[name].copy_(buffer)
     if getattr(average, 'update_buffers', False):
         # By then loading may have exchanged buffers as well.
         average.avg_parameters = average.module.state_dict()
@@ -92,7 +99,7 @@ def _reading_all(method: Callable, models: Callable | None) -> Callable:
     Args:
         method (Callable): The method.
         models (Callable | None): Gets its arguments and gives the average
-            and its model, whose shapes the average takes over first.
+            and its model, whose buffers the average takes over first.
 
     Returns:
         Callable: In place of the method.
@@ -102,7 +109,7 @@ def _reading_all(method: Callable, models: Callable | None) -> Callable:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with whole_state_dicts():
             if models is not None:
-                _take_over_shapes(*models(*args, **kwargs))
+                _take_over_buffers(*models(*args, **kwargs))
             return method(*args, **kwargs)
 
     return wrapped

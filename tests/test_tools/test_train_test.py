@@ -90,6 +90,27 @@ def test_bad_settings_are_one_sentence(option: str, message: str,
     assert re.search(message, done.error)
 
 
+def test_a_dict_in_place_of_a_name_is_one_sentence(tmp_path: Path) -> None:
+    tiny = write_tiny_config('inti/vitb_k400.py', tmp_path)
+    key = 'model.backbone.encoder.act'
+    fault = ('gives act as a dict, and the config that it changes gives it as '
+             'a str: write ')
+    option = f'{key}.name=gelu'
+    assert tool('get_flops.py', tiny, '--cfg-options', option).error == (
+        f'--cfg-options {fault}act._delete_=True beside it to replace it')
+    changed = tmp_path / 'changed.py'
+    body = "model = dict(backbone=dict(encoder=dict(act=dict({}name='gelu'))))"
+    changed.write_text(f"_base_ = '{tiny}'\n" + body.format(''))
+    assert tool('get_flops.py', str(changed)).error == (
+        f'{changed} {fault}act=dict(_delete_=True, ...) to replace it')
+    # The remedies lead to the model, which says what an activation may be.
+    changed.write_text(f"_base_ = '{tiny}'\n"
+                       + body.format('_delete_=True, '))
+    for args in ([str(changed)],
+                 [tiny, '--cfg-options', f'{key}._delete_=True', option]):
+        assert "'name': 'gelu'" in tool('get_flops.py', *args).error
+
+
 def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
     config = write_tiny_config('inti/vitb_k400.py', tmp_path)
     done = tool('test.py', config, 'no_such.pth', '--work-dir',

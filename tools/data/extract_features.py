@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import mmvidadapt  # noqa: F401  (mends the stack before mmaction is used)
 from mmvidadapt.apis.cli import (
     add_config_options,
+    change_config,
     load_config,
     make_parser,
     run_tool,
@@ -182,8 +183,7 @@ def main(args: argparse.Namespace) -> int:
               'again).')
         return 0
     cfg = load_config(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    change_config(cfg, args.cfg_options)
     pipeline = build_pipeline(cfg)
     model = init_recognizer(cfg, args.checkpoint, device=args.device)
     broken = []

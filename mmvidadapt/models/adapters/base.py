@@ -1,12 +1,13 @@
 """The adapter contract, and the stack that builds adapters from config."""
 
-import inspect
 from typing import Dict, List, Sequence, Tuple, Type
 
 import torch
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule, ModuleDict, ModuleList
 from torch import nn
+
+from ..options import build_part
 
 #: Insertion points of a block, in the order in which it calls them.
 POINTS = ('pre_block', 'attn_proj', 'pre_mlp', 'beside_mlp', 'beside_block',
@@ -177,7 +178,8 @@ class AdapterStack(ModuleList):
                     here = dict(place, layers=layers)
                 else:
                     here = dict(place, layer=layer, num_frames=num_frames)
-                adapter = build_adapter(cls, config, here)
+                adapter = build_part(
+                    cls, config, here, 'its entry in adapters')
                 built[i][layer] = adapter
                 if cls.point == 'pre_block':
                     num_frames = adapter.frames_after(num_frames)
@@ -225,36 +227,3 @@ class AdapterStack(ModuleList):
             if any(p.requires_grad for p in entry[str(layer)].parameters())
         ]
         return min(trained, default=torch.iinfo(torch.int64).max)
-
-
-def build_adapter(cls: Type[nn.Module], config: dict,
-                  place: dict) -> nn.Module:
-    """Build an adapter from its options and where it sits.
-
-    Args:
-        cls (Type[nn.Module]): Its class.
-        config (dict): Options of the user, without ``type``.
-        place (dict): Arguments that it gets if it has them.
-
-    Returns:
-        nn.Module: The adapter.
-
-    Raises:
-        ValueError: If an option is not known, or lacks.
-    """
-    known = inspect.signature(cls).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-        for key in config:
-            if key not in known:
-                options = sorted(set(known) - set(place))
-                raise ValueError(f'{cls.__name__} has no option {key!r}: use '
-                                 f'{", ".join(options)}')
-    filled = {key: value for key, value in place.items() if key in known}
-    arguments = {**filled, **config}
-    for key, parameter in known.items():
-        if (parameter.default is parameter.empty and key not in arguments
-                and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD,
-                                       parameter.KEYWORD_ONLY)):
-            raise ValueError(f'{cls.__name__} needs the option {key!r}: add '
-                             'it to its entry in adapters')
-    return cls(**arguments)

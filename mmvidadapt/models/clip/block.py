@@ -48,7 +48,7 @@ def build_activation(act: str) -> nn.Module:
     Raises:
         ValueError: If the name is unknown.
     """
-    if act not in _ACTIVATIONS:
+    if not isinstance(act, str) or act not in _ACTIVATIONS:
         raise ValueError(f'unknown activation {act!r}: use '
                          f'{" or ".join(sorted(_ACTIVATIONS))}')
     return _ACTIVATIONS[act]()

@@ -7,6 +7,7 @@ averages of views as in the authors' test programs. The score is CLIP's.
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Dict
 
 import torch
@@ -88,6 +89,8 @@ class TextHead(FrameHead):
 
     class_features: Tensor
     finetune_features: Tensor
+    #: Facts about the data: of two lists of classes there is no average.
+    not_averaged = (_TUNED, )
 
     def __init__(self,
                  in_channels: int,
@@ -176,11 +179,14 @@ class TextHead(FrameHead):
                         "tower, as in dict(arch='ViT-B-16', act='quick_gelu'"
                         ')')
         for option, value in (('scale', scale),
-                              ('modulation_k', modulation_k),
                               ('modulation_gamma', modulation_gamma)):
-            if not value > 0:
-                raise ValueError(f'{option}={value} is not positive: give a '
-                                 'number above 0')
+            if (not isinstance(value, Real) or isinstance(value, bool)
+                    or not value > 0):
+                raise ValueError(f'{option}={value!r} is not positive: give '
+                                 'a number above 0')
+        if type(modulation_k) is not int or modulation_k < 1:
+            raise ValueError(f'modulation_k={modulation_k!r} is no number of '
+                             'classes: give an int of 1 or more')
         if average_clips not in _AVERAGES:
             raise ValueError(
                 f'unknown average_clips={average_clips!r}: use one of '

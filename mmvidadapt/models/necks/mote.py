@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..clip.block import Attention
 from ..clip.layout import TokenLayout
 from ..strict_loading import PartialLoadError, refuse_partial_load
+from ..versions import weight_versions
 from .experts import (
     DESIGNS,
     ExpertMLP,
@@ -172,9 +173,10 @@ class MoTE(BaseModule):
             ``'merge'``, one path of merged weights (Eq. 6); ``'random'``,
             each clip goes through one expert of each layer, drawn with equal
             chances from a generator of the neck's own, which starts anew
-            whenever the neck is set to eval mode; ``'ensemble'``, each clip
-            goes through every expert, at ``E`` times the cost, and the head
-            averages the scores.
+            whenever the neck is set to eval mode (each process has its own,
+            so compare tests on the same number of them); ``'ensemble'``,
+            each clip goes through every expert, at ``E`` times the cost, and
+            the head averages the scores.
         merge_weights (MergeWeights): How experts are merged in evaluation:
             None for their mean, a temperature, a weight for each expert, or
             such lists for each layer. ``[0, 0, 1, 0]`` evaluates one expert.
@@ -355,8 +357,7 @@ class MoTE(BaseModule):
         weights = self._explicit or self.merge_weights
         if torch.is_grad_enabled() and not self.merged:
             return self._merge(weights)  # with gradient, hence not kept
-        made_of = [(id(parameter), _version(parameter))
-                   for parameter in self.resblocks.parameters()]
+        made_of = weight_versions(self.resblocks)
         if self._cache is None or self._cache.made_of != made_of:
             # Inference mode would leave tensors that nothing else can use.
             with torch.inference_mode(False), torch.no_grad():
@@ -558,8 +559,3 @@ def _refuse_other_experts(neck: MoTE, state_dict: Mapping[str, Tensor],
             + f' and MoTE has num_experts={neck.num_experts}: set '
             f'num_experts={given} of the neck, as in --cfg-options '
             f'model.neck.num_experts={given}')
-
-
-def _version(parameter: Any) -> int:
-    """How often a parameter was written to; inference tensors do not say."""
-    return 0 if parameter.is_inference() else parameter._version

@@ -16,6 +16,7 @@ from ...datasets.descriptions import class_descriptions
 from ..clip.text_encoder import CLIPTextEncoder
 from ..precision import no_autocast
 from ..text import description_features
+from ..versions import weight_versions
 
 _KINDS = ('spatial', 'temporal')
 
@@ -43,6 +44,8 @@ class DescriptionConsistency(nn.Module):
         file_classes (str | Sequence[str] | None): As for
             :func:`class_descriptions`.
         weight (float): ``alpha`` of Eq. (16).
+        cache_dir (str | os.PathLike | None): Where their features are kept,
+            as for :func:`cache_folder`.
 
     Raises:
         ValueError: If there is no file at all, or the weight is negative.
@@ -53,7 +56,8 @@ class DescriptionConsistency(nn.Module):
                  spatial: str | os.PathLike | None = None,
                  temporal: str | os.PathLike | None = None,
                  file_classes: str | Sequence[str] | None = None,
-                 weight: float = 1.0) -> None:
+                 weight: float = 1.0,
+                 cache_dir: str | os.PathLike | None = None) -> None:
         super().__init__()
         if spatial is None and temporal is None:
             raise ValueError('consistency compares with descriptions and has '
@@ -68,20 +72,14 @@ class DescriptionConsistency(nn.Module):
             if file is not None}
         self.file_classes = file_classes
         self.weight = weight
-        self.forget()
-
-    def forget(self) -> None:
-        """Drop what was encoded; another tower came in its place."""
+        self.cache_dir = cache_dir
+        #: State of the tower that encoded the descriptions.
+        self._encoded_of: list[tuple[int, int]] = []
         for kind in self.files:
             self.register_buffer(kind, None, persistent=False)
 
-    @property
-    def ready(self) -> bool:
-        """Whether the descriptions are encoded."""
-        return all(getattr(self, kind) is not None for kind in self.files)
-
     def prepare(self, encoder: CLIPTextEncoder) -> None:
-        """Read and encode the descriptions; nothing if that is done.
+        """Read and encode the descriptions; nothing if this tower did.
 
         Args:
             encoder (CLIPTextEncoder): The frozen text tower.
@@ -91,12 +89,15 @@ class DescriptionConsistency(nn.Module):
                 class.
             FileNotFoundError: If it is not there.
         """
-        if self.ready:
+        versions = weight_versions(encoder)
+        if self._encoded_of == versions:
             return
         for kind, file in self.files.items():
             sentences = class_descriptions(
                 file, self.classes, file_classes=self.file_classes)
-            setattr(self, kind, description_features(sentences, encoder))
+            setattr(self, kind, description_features(
+                sentences, encoder, self.cache_dir))
+        self._encoded_of = versions
 
     def forward(self, class_features: Tensor) -> Tensor:
         """The weighted loss.

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from ...datasets.class_lists import written_name
 from ..adapters import MSTA, AdapterStack
-from ..adapters.base import build_adapter
 from ..backbones.clip_vit import CLIPViT
 from ..clip import CLIPTextEncoder
 from ..clip.block import recompute
 from ..heads import TextHead
+from ..options import build_part
 from ..strict_loading import refuse_partial_load
 from ..text import tokenize
+from ..versions import weight_versions
 from .description_consistency import DescriptionConsistency
 
 
@@ -85,7 +86,8 @@ class VideoTextRecognizer(Recognizer3D):
         if text_encoder.pop('type', None) not in (None, 'CLIPTextEncoder'):
             raise ValueError('VideoTextRecognizer runs a CLIPTextEncoder: '
                              'remove type from text_encoder')
-        self.text_encoder = CLIPTextEncoder(**text_encoder)
+        self.text_encoder = build_part(
+            CLIPTextEncoder, text_encoder, {}, 'text_encoder')
         self._check_parts(text_batch)
         self.text_batch = text_batch
         arch = self.text_encoder.arch
@@ -110,10 +112,14 @@ class VideoTextRecognizer(Recognizer3D):
                 raise ValueError(
                     'consistency keeps text features near those of the frozen '
                     'text tower: set frozen=True in text_encoder')
-            self.consistency = DescriptionConsistency(
-                head.class_names, **consistency)
+            if 'classes' in consistency:
+                raise ValueError('consistency has the classes of cls_head: '
+                                 'remove classes')
+            self.consistency = build_part(
+                DescriptionConsistency, consistency,
+                dict(classes=head.class_names), 'consistency')
         self._kept: Tensor | None = None
-        self._kept_of: list[int] = []
+        self._kept_of: list[tuple[int, int]] = []
         refuse_partial_load(self)
         self.register_load_state_dict_post_hook(_forget)
 
@@ -136,9 +142,11 @@ class VideoTextRecognizer(Recognizer3D):
                 f'the text tower has features of {width} channels and '
                 f'in_channels of cls_head is {head.in_channels}: set it to '
                 f'{width}')
-        if text_batch is not None and text_batch < 1:
-            raise ValueError(f'text_batch={text_batch} is no number of texts: '
-                             'give 1 or more, or None for all at once')
+        if text_batch is not None and (
+                type(text_batch) is not int or text_batch < 1):
+            raise ValueError(
+                f'text_batch={text_batch!r} is no number of texts: give an '
+                'int of 1 or more, or None for all at once')
 
     def _build_adapter(self, config: dict | None,
                        text_place: dict) -> MSTA | None:
@@ -154,8 +162,9 @@ class VideoTextRecognizer(Recognizer3D):
                 f'adapter of type {name!r} does not span both towers: use '
                 "dict(type='MSTA', ...), or adapters of the backbone and "
                 'text_adapters')
-        return build_adapter(MSTA, config, dict(
-            visual=self.backbone.place, text=text_place))
+        return build_part(
+            MSTA, config, dict(visual=self.backbone.place, text=text_place),
+            'adapter')
 
     # -- life of the features ----------------------------------------------
 
@@ -188,21 +197,13 @@ class VideoTextRecognizer(Recognizer3D):
                                device='meta')
         if self.training:
             return self._encode()
-        versions = self._text_versions()
+        # A part alone may be loaded or written to in eval mode.
+        versions = weight_versions(
+            self.text_encoder, self.text_adapters, self.adapter)
         if self._kept is None or self._kept_of != versions:
             with torch.no_grad():
                 self._kept, self._kept_of = self._encode(), versions
         return self._kept
-
-    def _text_versions(self) -> list[int]:
-        """What changes when weights behind the class features are written.
-
-        A part alone may be loaded or written to in eval mode.
-        """
-        return [0 if param.is_inference() else param._version
-                for part in (self.text_encoder, self.text_adapters,
-                             self.adapter) if part is not None
-                for param in part.parameters()]
 
     def _encode(self) -> Tensor:
         batches = self._tokens.split(self.text_batch or len(self._tokens))
@@ -262,5 +263,3 @@ class VideoTextRecognizer(Recognizer3D):
 def _forget(module: VideoTextRecognizer, *_: Any) -> None:
     """Drop the features of the weights before."""
     module._kept = None
-    if module.consistency is not None:
-        module.consistency.forget()

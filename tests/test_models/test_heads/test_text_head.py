@@ -495,6 +495,13 @@ def test_checkpoint_of_another_kind_is_refused(tmp_path):
     (dict(features=unit(6)), r'features of shape \(6, 24\) are not those of 7 '
      'classes: give one row for each class'),
     (dict(scale=0), 'scale=0 is not positive'),
+    (dict(scale='x'), "scale='x' is not positive: give a number above 0"),
+    (dict(scale=float('nan')), 'scale=nan is not positive'),
+    (dict(scale=True), 'scale=True is not positive'),
+    (dict(modulation_gamma=None), 'modulation_gamma=None is not positive'),
+    (dict(modulation_k=1.5), 'modulation_k=1.5 is no number of classes: give '
+     'an int of 1 or more'),
+    (dict(modulation_k=0), 'modulation_k=0 is no number of classes'),
     (dict(modulation_gamma=0), 'modulation_gamma=0 is not positive'),
     (dict(average_clips='mean'), "unknown average_clips='mean': use one of "
      "'score', 'prob', 'mote_closed_set', 'mote_zero_shot', None"),

@@ -338,6 +338,30 @@ def test_descriptions_are_encoded_by_the_tower_that_was_loaded(files):
     torch.testing.assert_close(_consistency(other), _consistency(model))
 
 
+def test_descriptions_are_encoded_anew_when_the_tower_alone_is_loaded(files):
+    model, other = _model(consistency=files), _model(consistency=files)
+    _consistency(model)
+    encoded = model.consistency.spatial
+    _consistency(model)
+    assert model.consistency.spatial is encoded
+    model.text_encoder.load_state_dict(other.text_encoder.state_dict())
+    _consistency(model), _consistency(other)
+    torch.testing.assert_close(
+        model.consistency.spatial, other.consistency.spatial)
+
+
+def test_descriptions_are_kept_in_the_folder_that_is_named(
+        files, tmp_path, monkeypatch):
+    monkeypatch.setenv('MMVIDADAPT_CACHE', str(tmp_path / 'usual'))
+    file = tmp_path / 'tower.pth'
+    torch.save(tiny.randomize(_build()).text_encoder.state_dict(), file)
+    _model(consistency=dict(files, cache_dir=str(tmp_path / 'named')),
+           text_encoder=dict(arch=TEXT, act='quick_gelu', frozen=True,
+                             weights=str(file)))
+    assert len(list((tmp_path / 'named').rglob('*.safetensors'))) == 2
+    assert not (tmp_path / 'usual').exists()
+
+
 def test_a_test_needs_no_descriptions(tmp_path):
     config = _config(consistency=dict(spatial=str(tmp_path / 'gone.json')))
     model = MODELS.build(ConfigDict(config)).eval()
@@ -395,6 +419,17 @@ def _head(**changes) -> dict:
     (dict(adapter=dict(MSTA, layers=[1, 1], towers=['text'])),
      'MSTA has a repeated index in layers=.1, 1.'),
     (dict(text_batch=0), 'text_batch=0 is no number of texts'),
+    (dict(text_batch=-2), 'text_batch=-2 is no number of texts'),
+    (dict(text_batch=1.5), 'text_batch=1.5 is no number of texts: give an '
+     'int of 1 or more'),
+    (dict(consistency=dict(spatal='a.json')), "DescriptionConsistency has no "
+     "option 'spatal': use cache_dir, file_classes, spatial, temporal, weig"),
+    (dict(consistency=dict(spatial='a.json', classes=NAMES)),
+     'consistency has the classes of cls_head: remove classes'),
+    (dict(text_encoder=dict(arch=TEXT, act='gelu', weight='openai')),
+     "CLIPTextEncoder has no option 'weight': use act, arch, frozen, .*weig"),
+    (dict(text_encoder=dict(arch=TEXT)), "CLIPTextEncoder needs the option "
+     "'act': add it to text_encoder"),
     (dict(consistency=dict()), 'give spatial, temporal or both'),
     (dict(consistency=dict(spatial='a.json', weight=-1.)),
      'weight=-1.0 of consistency is negative'),
