@@ -21,8 +21,9 @@ def scalar_entries(work_dir: Path) -> Iterator[dict]:
         work_dir (Path): Work folder of ``tools/train.py``.
 
     Yields:
-        dict: Values by name, and their ``step``; in the order they were
-        written. A line that is still being written is left out.
+        dict: Values by name, their ``step``, and the ``folder`` of their
+        run; in the order they were written. A line that is still being
+        written is left out.
 
     Raises:
         FileNotFoundError: If there is no log.
@@ -37,7 +38,8 @@ def scalar_entries(work_dir: Path) -> Iterator[dict]:
         for place, line in enumerate(lines):
             try:
                 entry = json.loads(line)
-                entry['step'] = int(entry['step'])
+                entry.update(step=int(entry['step']),
+                             folder=log.parent.parent)
             except (ValueError, TypeError, KeyError):
                 if place == len(lines) - 1 and not line.endswith('\n'):
                     break
@@ -55,8 +57,6 @@ class RunLog:
         training (Curves): By optimiser step.
         validation (Curves): By epoch, or by step if ``by_epoch`` is not set.
         by_epoch (bool): Whether the run counts epochs.
-        steps_per_epoch (float | None): Optimiser steps of an epoch, as far
-            as the log tells.
         tests (list[dict[str, Any]]): Results of ``tools/test.py`` in the
             same folder: ``time`` and ``metrics``.
         config (Config | None): Of the newest run.
@@ -69,7 +69,6 @@ class RunLog:
     training: Curves = field(default_factory=dict)
     validation: Curves = field(default_factory=dict)
     by_epoch: bool = False
-    steps_per_epoch: float | None = None
     tests: list[dict[str, Any]] = field(default_factory=list)
     config: Config | None = None
     environment: dict[str, str] = field(default_factory=dict)
@@ -89,8 +88,9 @@ def read_run(work_dir: Path) -> RunLog:
         work_dir (Path): Work folder of ``tools/train.py``.
 
     Returns:
-        RunLog: What is there; a step that was run again counts once, as the
-        later run has it.
+        RunLog: What is there. A run that goes on from a step takes the place
+        of all that earlier runs have from there on; one that starts anew
+        leaves nothing of them.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no training log.
@@ -100,13 +100,21 @@ def read_run(work_dir: Path) -> RunLog:
         raise FileNotFoundError(f'{work_dir} is no folder: give the work '
                                 'folder of a training')
     run = RunLog(checkpoints=sorted(work_dir.glob('*.pth')))
+    folders: list[Path] = []
+    begun = False
     for entry in scalar_entries(work_dir):
-        step = entry.pop('step')
+        step, folder = entry.pop('step'), entry.pop('folder')
         trains = 'lr' in entry or 'loss' in entry
-        if 'epoch' in entry:
-            run.by_epoch = True
-            if entry['epoch'] > 1:
-                run.steps_per_epoch = step / entry['epoch']
+        run.by_epoch = run.by_epoch or 'epoch' in entry
+        if folder not in folders:
+            folders.append(folder)
+            begun = False
+            _cut(run.validation, entry.get('epoch', step))
+        if trains and not begun:
+            begun = True
+            _cut(run.training, step)
+            if not run.training:
+                folders = [folder]
         curves = run.training if trains else run.validation
         for name, value in entry.items():
             if isinstance(value, (int, float)) and name not in (
@@ -115,10 +123,9 @@ def read_run(work_dir: Path) -> RunLog:
     for curves in (run.training, run.validation):
         for name, values in curves.items():
             curves[name] = dict(sorted(values.items()))
-    folders = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    for folder in (path.parent.parent for path in folders):
+    for folder in folders:
         _read_log(folder, run)
-    newest = folders[-1].parent / 'config.py'
+    newest = max(work_dir.glob('*/vis_data/scalars.json')).parent / 'config.py'
     if newest.is_file():
         config = Config.fromfile(newest, import_custom_modules=False)
         run.config = config if 'model' in config else None
@@ -127,6 +134,16 @@ def read_run(work_dir: Path) -> RunLog:
             run.tests.append(dict(time=_time(path.stem),
                                   metrics=_test_result(path)))
     return run
+
+
+def _cut(curves: Curves, step: int) -> None:
+    """Forget the values from a step on."""
+    for name, values in list(curves.items()):
+        kept = {place: value for place, value in values.items()
+                if place < step}
+        curves[name] = kept
+        if not kept:
+            del curves[name]
 
 
 def _read_log(folder: Path, run: RunLog) -> None:

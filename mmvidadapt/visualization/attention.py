@@ -116,5 +116,6 @@ def draw_attention(
             [f'{100 * one.sum():.0f} %' for one in patches],
             patches / max(patches.max(), 1e-12))
     whose = 'the clip' if joint else 'its frame'
-    table.save(path, f'attention of the class token of {whose} to each patch:'
-               '\n1 is the largest of the row; below: sum over the patches')
+    table.save(path, f'attention of the class token of {whose} to each patch, '
+               '1 is the largest of the row; below each picture: the sum over '
+               'its patches')

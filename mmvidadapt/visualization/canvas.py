@@ -1,5 +1,6 @@
 """What pictures share: frames, heat maps over them, scales, files."""
 
+import textwrap
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -14,25 +15,49 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
 from ..files import whole_file
 
-#: Long names would leave no room for the picture.
-_LONGEST = 34
+#: Long names would leave no room for the picture: so many letters, and how
+#: many of them from the end (most of Something-Something's stay apart).
+_LONGEST, _END = 34, 13
+#: How much of the colour of a heat map covers the picture below.
+_COVER = .6
+#: Grey of the darkest and the brightest pixel below it: colours would look
+#: like other values if a picture were as dark or as bright as it likes.
+_DARK, _BRIGHT = .38, .68
 
 
 def short(name: str) -> str:
-    """A name as matplotlib writes it, or its beginning if it is long.
+    """A name, or its beginning and its end if it is long.
+
+    Names of classes often begin alike: "Moving something across a surface
+    until it falls down", "... without it falling down".
 
     Args:
         name (str): Of a class or a file.
 
     Returns:
-        str: At most 34 letters; no formula, whatever dollars it has.
+        str: At most 34 letters.
     """
-    if len(name) > _LONGEST:
-        name = name[:_LONGEST - 1] + '…'
-    return name.replace('$', r'\$')
+    if len(name) <= _LONGEST:
+        return name
+    return f'{name[:_LONGEST - 1 - _END]}…{name[-_END:]}'
+
+
+def numbered(number: int, what: str) -> str:
+    """A number of things, one or several.
+
+    Args:
+        number (int): How many.
+        what (str): One of them.
+
+    Returns:
+        str: As "1 frame", "2 frames", "3 classes".
+    """
+    several = f'{what}es' if what.endswith('s') else f'{what}s'
+    return f'{number} {what if number == 1 else several}'
 
 
 def strip(frames: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
@@ -58,8 +83,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         path (Path): File.
     """
     with whole_file(path) as part:
-        figure.savefig(part, dpi=130, facecolor='white')
-    plt.close(figure)
+        part.write_bytes(png(figure))
 
 
 def png(figure: Figure) -> bytes:
@@ -71,6 +95,8 @@ def png(figure: Figure) -> bytes:
     Returns:
         bytes: Of the file.
     """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a name may hold dollars
     buffer = BytesIO()
     figure.savefig(buffer, format='png', dpi=130, facecolor='white')
     plt.close(figure)
@@ -94,7 +120,7 @@ def tile(axes: Axes, picture: np.ndarray, colour: str = '0.75') -> None:
 
 def heat_map(axes: Axes, picture: np.ndarray, values: np.ndarray,
              colours: str) -> AxesImage:
-    """Show values from 0 to 1 over a grey picture.
+    """Show values from 0 to 1 over a picture that is pale and grey.
 
     Args:
         axes (Axes): Where.
@@ -105,9 +131,10 @@ def heat_map(axes: Axes, picture: np.ndarray, values: np.ndarray,
     Returns:
         AxesImage: For :func:`add_scale`.
     """
-    tile(axes, picture.mean(axis=-1, keepdims=True).repeat(3, 2))
+    grey = picture.clip(0, 1).mean(axis=-1, keepdims=True).repeat(3, 2)
+    tile(axes, _DARK + (_BRIGHT - _DARK) * grey)
     height, width = picture.shape[:2]
-    return axes.imshow(values, cmap=colours, vmin=0, vmax=1, alpha=.6,
+    return axes.imshow(values, cmap=colours, vmin=0, vmax=1, alpha=_COVER,
                        extent=(-.5, width - .5, height - .5, -.5))
 
 
@@ -124,17 +151,21 @@ def row_name(figure: Figure, cell: SubplotSpec, text: str) -> None:
     axes.text(1, .5, text, ha='right', va='center', fontsize=11)
 
 
-def add_scale(figure: Figure, image: AxesImage, label: str) -> None:
+def add_scale(figure: Figure, image: AxesImage, label: str = '',
+              place: Axes | None = None) -> None:
     """Add a colour bar beside everything drawn so far.
 
     Args:
         figure (Figure): The figure.
-        image (AxesImage): Of :func:`heat_map`.
-        label (str): What the colours mean.
+        image (AxesImage): What the colours are of.
+        label (str): What they mean.
+        place (Axes | None): Where to draw it instead.
     """
-    bar = figure.colorbar(image, ax=figure.axes, fraction=.02, pad=.01,
-                          aspect=40)
-    bar.set_label(label)
+    where: dict = dict(cax=place) if place else dict(
+        ax=figure.axes, fraction=.02, pad=.01, aspect=40)
+    bar = figure.colorbar(image, label=label, **where)
+    if image.get_alpha():  # as over a picture that is neither dark nor bright
+        bar.ax.set_facecolor(str((_DARK + _BRIGHT) / 2))
 
 
 class FrameTable:
@@ -152,8 +183,9 @@ class FrameTable:
         title (str): Headline.
     """
 
-    #: Inches: names on the left, a gap between pictures, a line of text.
-    _NAMES, _GAP, _LINE = 2.1, .07, .19
+    #: Inches: names on the left, a gap between pictures, a line of text, the
+    #: place of the colour bar, that of the lines at the foot.
+    _NAMES, _GAP, _LINE, _BAR, _FOOT = 2.1, .07, .19, .8, .7
 
     def __init__(self, frames: np.ndarray, num_rows: int, title: str) -> None:
         self.frames = frames / np.float32(255)
@@ -161,16 +193,19 @@ class FrameTable:
         # Long clips stay legible.
         self.width = min(1.35, 24 / self.count)
         self.height = self.width * frames.shape[1] / frames.shape[2]
+        self.right = self._NAMES + self.count * (self.width + self._GAP)
+        # No letter of a title is wider than this.
+        least = .11 * max(map(len, title.splitlines()))
         self.size = (
-            self._NAMES + self.count * (self.width + self._GAP) + 1.5,
-            (1 + num_rows) * (self.height + 2 * self._LINE) + .8)
+            max(self.right + self._BAR, least),
+            (1 + num_rows) * (self.height + 2 * self._LINE) + .7 + self._FOOT)
         # Constrained layout would push narrow pictures of a wide cell aside.
         self.figure = plt.figure(figsize=self.size)
         self.figure.suptitle(title, fontsize=13, y=1 - .1 / self.size[1],
                              va='top')
         self.rows = 0
         self.image: AxesImage | None = None
-        self.row(f'{self.count} frames', self.frames,
+        self.row(numbered(self.count, 'frame'), self.frames,
                  [str(t + 1) for t in range(self.count)])
 
     def _place(self, left: float, top: float, width: float,
@@ -247,12 +282,13 @@ class FrameTable:
             scale (str): What the colours of the values mean.
         """
         if self.image is not None:
-            left = self.size[0] - 1.35
-            # Beside the rows with values, the label may need a bit more.
-            height = min(self.size[1] - 1, 5)
-            bar = self.figure.colorbar(self.image, cax=self._place(
-                left, .7, .16, height))
-            bar.set_label(scale)
+            add_scale(self.figure, self.image, place=self._place(
+                self.right + .1, .7, .16,
+                min(self.size[1] - .7 - self._FOOT, 5)))
+            lines = textwrap.wrap(f'colours: {scale}',
+                                  int((self.size[0] - .3) / .085))
+            self.figure.text(.15 / self.size[0], .1 / self.size[1],
+                             '\n'.join(lines), fontsize=10, va='bottom')
         save_figure(self.figure, path)
 
 

@@ -32,6 +32,7 @@ from ..models.necks.experts import has_experts
 from .canvas import (
     add_scale,
     heat_map,
+    numbered,
     row_name,
     save_figure,
     short,
@@ -283,8 +284,8 @@ def draw_accuracy(accuracy: Mapping[str, float], num_videos: int,
     axes.bar_label(bars, fmt='%.1f', padding=4)
     axes.invert_yaxis()
     axes.set(xlabel='top-1, %', xlim=(0, max(*values, 1) * 1.12),
-             title=f'Experts on {num_videos} videos of {num_classes} '
-             'classes')
+             title=f'Experts on {numbered(num_videos, "video")} of '
+             f'{numbered(num_classes, "class")}')
     axes.grid(axis='x', alpha=.3)
     axes.set_axisbelow(True)
     save_figure(figure, path)
@@ -347,12 +348,11 @@ def draw_classes(classes: Sequence[Mapping[str, Any]],
     axes.set(xlim=(-2, 102), ylim=(len(chosen) - .5, -.5),
              xlabel='top-1, %  (number of videos in brackets)')
     axes.grid(axis='x', alpha=.4)
-    what = 'All' if len(chosen) == len(classes) else (
-        f'The {len(chosen)} of')
+    total = numbered(len(classes), 'class')
     axes.set_title(
-        f'{what} {len(classes)} classes, those that experts differ most on '
-        'first' if what == 'All' else
-        f'{what} {len(classes)} classes that experts differ most on')
+        f'{total}, those that experts differ most on first'
+        if len(chosen) == len(classes) else
+        f'The {len(chosen)} of {total} that experts differ most on')
     figure.legend(loc='outside lower center', ncols=min(len(parts), 7),
                   frameon=False)
     save_figure(figure, path)
@@ -369,8 +369,8 @@ def draw_similarity(study: ExpertStudy, path: Path) -> None:
     size = 1.6 + .62 * len(names)
     figure, table = plt.subplots(1, 2, figsize=(2 * size + 1.2, size),
                                  layout='constrained')
-    figure.suptitle(f'Cosine between experts, mean over {len(study.labels)} '
-                    'videos', fontsize=13)
+    figure.suptitle('Cosine between experts, mean over '
+                    + numbered(len(study.labels), 'video'), fontsize=13)
     for axes, values, title in (
             (table[0], study.video_similarity,
              'features of videos (frames + temporal)'),
@@ -434,13 +434,16 @@ def draw_attention(maps: Sequence[AttentionMap],
             if row == 0:
                 axes.set_title(part, fontsize=10)
             found = predicted[part][one.place]
+            right = found == one.label
             axes.set_xlabel(
-                _wrapped(names[found], 20), fontsize=8,
-                color='#007A4D' if found == one.label else '#B00020')
-    add_scale(figure, images[-1], 'cosine with the patch: 0 is the smallest '
-              'of the map, 1 the largest')
-    figure.supxlabel('below each map: the class that this part predicts, '
-                     'green if right', fontsize=10)
+                f'{values.min():.2g} to {values.max():.2g}\n'
+                + ('✓ ' if right else '✗ ') + _wrapped(names[found], 20),
+                fontsize=8, color='#007A4D' if right else '#B00020')
+    add_scale(figure, images[-1])
+    figure.supxlabel(
+        'colours: cosine with the patch, 0 is the smallest of the map, 1 the '
+        'largest\nbelow each map: these two, and the class that this part '
+        'predicts, ✓ if right', fontsize=10)
     save_figure(figure, path)
 
 
@@ -448,10 +451,11 @@ def _wrapped(name: str, width: int = 16) -> str:
     """A name on up to two lines."""
     lines = ['']
     for word in name.replace('_', ' ').split():
+        word = word if len(word) <= width else word[:width - 1] + '…'
         if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
             lines.append(word)
         else:
             lines[-1] = f'{lines[-1]} {word}'.strip()
     if len(lines) > 2:
-        lines[1:] = [lines[1] + ' …']
+        lines[1:] = [lines[1].rstrip('…') + ' …']
     return '\n'.join(lines)

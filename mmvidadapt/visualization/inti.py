@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..apis.inti_weights import pair_weights, path_weights
-from .canvas import FrameTable
+from .canvas import FrameTable, numbered
 from .videos import add_video_arguments, look_at, write_numbers
 
 SUMMARY = 'weights of tokens over the frames of a video, of every InTI'
@@ -83,6 +83,8 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
     several = len(weights) > 1
     table = FrameTable(frames, 2 * len(weights) + several, title)
     pictures = table.frames
+    scale = ('weight of a frame in what it is merged to, 1 takes this frame '
+             'alone, 0.5 is the plain mean of a pair')
     for stage, found in enumerate(weights):
         maps = found[:, 1:].reshape(-1, *grid)
         table.row(f'InTI {stage + 1}:\nweight of each\npatch in its pair',
@@ -92,19 +94,47 @@ def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
         pictures = mixed[0::2].copy()
         pictures[:len(mixed) // 2] += mixed[1::2]
         spans = table.spans(len(pictures))
-        table.row(f'aggregated:\n{len(pictures)} frame'
-                  + 's' * (len(pictures) > 1), pictures.clip(0, 1),
+        table.row(f'aggregated:\n{numbered(len(pictures), "frame")}',
+                  pictures.clip(0, 1),
                   [f'frames {first + 1} to {end}' if end - first > 1 else
                    f'frame {end}' for first, end in spans])
     if several:
-        together = path_weights([
-            torch.from_numpy(found)[None] for found in weights])[0].numpy()
+        together, plain = (path_weights([
+            torch.from_numpy(found)[None] for found in pairs])[0].numpy()
+            for pairs in (weights, [_plain(len(one)) for one in weights]))
         maps = together[:, 1:].reshape(-1, *grid)
         table.row('together:\nweight of each\npatch in the end',
-                  table.frames, [f'mean {one.mean():.2f}' for one in maps],
-                  maps, 'RdBu_r')
-    table.save(path, 'weight of a frame: 1 takes this frame alone,\n'
-               '0.5 is the plain mean of a pair')
+                  table.frames, [
+                      f'mean {one.mean():.2f}\n(plain {share:.3g})'
+                      for one, share in zip(maps, plain[:, 0], strict=True)],
+                  _around(maps, plain[:, 0]), 'RdBu_r')
+        scale += ('; of the last row 0.5 is the weight that plain means '
+                  'would give, which stands in brackets')
+    table.save(path, scale)
+
+
+def _plain(number: int) -> np.ndarray:
+    """Weights of plain means ``(T_in, 1)``; a last frame may be alone."""
+    weights: np.ndarray = np.full((number, 1), .5, np.float32)
+    weights[number - number % 2:] = 1
+    return weights
+
+
+def _around(maps: np.ndarray, middles: np.ndarray) -> np.ndarray:
+    """Values from 0 to 1 with another middle for each map, moved to 0.5.
+
+    Args:
+        maps (np.ndarray): ``(T, h, w)``.
+        middles (np.ndarray): ``(T)``; 1 leaves a map as it is.
+
+    Returns:
+        np.ndarray: ``(T, h, w)``, below and above the middle in proportion.
+    """
+    found = maps.copy()
+    for one, middle in zip(found, middles, strict=True):
+        if middle < 1:
+            one[:] = np.interp(one, [0, middle, 1], [0, .5, 1])
+    return found
 
 
 def _enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

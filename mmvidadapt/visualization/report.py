@@ -2,6 +2,7 @@
 
 import base64
 import html
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from mmaction.evaluation import (
-    confusion_matrix,
-    mean_class_accuracy,
-    top_k_accuracy,
-)
+from mmaction.evaluation import confusion_matrix, top_k_accuracy
 from mmengine.config import Config
 from torch import Tensor
 
@@ -54,6 +51,7 @@ figure { margin: 0 0 1rem; }
 table { border-collapse: collapse; }
 th, td { text-align: left; padding: .2rem .9rem .2rem 0; vertical-align: top;
   border-bottom: 1px solid #eceff2; overflow-wrap: anywhere; }
+thead th { overflow-wrap: normal; }
 td.number { text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
 pre { background: #f5f6f8; padding: .8rem; overflow-x: auto;
@@ -110,15 +108,18 @@ class Report:
     def command(self) -> str:
         """The commands that make what a page without predictions lacks."""
         files = sorted(Path(self.work_dir).glob('*.py'))
-        config = str(files[0]) if len(files) == 1 else 'CONFIG'
+        config: object = files[0] if len(files) == 1 else 'CONFIG'
         best = [path for path in self.run.checkpoints
                 if path.name.startswith('best_')]
-        newest = max(best or self.run.checkpoints,
-                     key=lambda path: path.stat().st_mtime, default='CKPT')
+        newest: object = max(
+            best or self.run.checkpoints,
+            key=lambda path: path.stat().st_mtime, default='CKPT')
         dump = Path(self.work_dir, 'predictions.pkl')
-        return (f'python tools/test.py {config} {newest} --dump {dump}\n'
-                f'python tools/report.py {self.work_dir} '
-                f'--predictions {dump}')
+        commands: list[list[object]] = [
+            ['tools/test.py', config, newest, '--dump', dump],
+            ['tools/report.py', self.work_dir, '--predictions', dump]]
+        return '\n'.join(shlex.join(['python', *map(str, words)])
+                         for words in commands)
 
 
 def make_page(report: Report) -> str:
@@ -202,7 +203,9 @@ def _picture(content: bytes, kind: str, alt: str) -> str:
 
 
 def _best(values: Mapping[int, float]) -> tuple[int, float]:
-    return max(values.items(), key=lambda item: item[1])
+    """Where a value is largest; one that is no number is never best."""
+    return max(values.items(), key=lambda item: (
+        item[1] if np.isfinite(item[1]) else -np.inf))
 
 
 def _headline(run: RunLog) -> str:
@@ -288,7 +291,7 @@ def _curves(run: RunLog) -> str:
     rows = -(-len(panels) // 3)
     columns = min(3, len(panels))
     figure, table = plt.subplots(
-        rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False,
+        rows, columns, figsize=(4 * columns, 3.1 * rows), squeeze=False,
         layout='constrained')
     for axes in table.flat[len(panels):]:
         axes.axis('off')
@@ -296,27 +299,37 @@ def _curves(run: RunLog) -> str:
             table.flat[:len(panels)], panels, strict=True):
         _draw_curves(axes, curves)
         axes.set(title=title, xlabel=label)
-    last = [(name, len(values), float(list(values.values())[-1]),
-             float(min(values.values())), float(max(values.values())))
-            for _, _, curves in panels for name, values in curves.items()]
-    numbers = _grid(('what', 'values', 'last', 'smallest', 'largest'), [
+    last = []
+    for _, _, curves in panels:
+        for name, values in curves.items():
+            every = list(values.values())
+            numbers = [one for one in every if np.isfinite(one)] or [np.nan]
+            last.append((name, len(every), every[-1], min(numbers),
+                         max(numbers)))
+    table_of_last = _grid(('what', 'values', 'last', 'smallest', 'largest'), [
         (name, count, *(f'{value:.6g}' for value in three))
         for name, count, *three in last])
     return _picture(png(figure), 'png', 'Curves: ' + ', '.join(
         title for title, _, _ in panels)) + (
-        f'<details><summary>Last values</summary>{numbers}</details>')
+        f'<details><summary>Last values</summary>{table_of_last}</details>')
 
 
 def _draw_curves(axes: Axes, curves: Curves) -> None:
-    for name, values in curves.items():
+    for place, (name, values) in enumerate(curves.items()):
         few = len(values) < 30
-        axes.plot(list(values), list(values.values()), lw=1.5, label=name,
+        # Wider below narrower: a loss may be the sum of one part.
+        axes.plot(list(values), list(values.values()), label=name,
+                  lw=1.5 + 1.2 * (len(curves) - 1 - place),
                   marker='o' if few else None, ms=3.5)
+    steps = [step for values in curves.values() for step in values]
+    room = .05 * (max(steps) - min(steps)) or .5
+    # Steps without a number are steps all the same.
+    axes.set_xlim(min(steps) - room, max(steps) + room)
     axes.grid(alpha=.3)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.ticklabel_format(axis='y', scilimits=(-3, 4))
     if len(curves) > 1 or next(iter(curves)) != 'lr':
-        axes.legend(fontsize=8, framealpha=.7)
+        axes.legend(fontsize=9, framealpha=.7)
 
 
 def _tests(run: RunLog) -> str:
@@ -344,11 +357,18 @@ def _accuracy(found: Scores) -> str:
     if found.scores.shape[1] > 5:
         rows.append(('top-5',
                      top_k_accuracy(found.scores, found.labels, (5, ))[0]))
+    # Not as MMAction2's acc/mean1, which counts a class that is predicted but
+    # has no video as one that is always wrong.
+    _, counts = _counts(found)
+    totals = counts.sum(axis=1)
+    shown = totals > 0
     rows.append(('mean over classes',
-                 mean_class_accuracy(found.scores, found.labels)))
-    seen = len(np.unique(found.labels))
-    return (f'<p>{len(found.labels)} videos of {seen} classes '
-            f'({found.scores.shape[1]} to choose from).</p>'
+                 (counts.diagonal()[shown] / totals[shown]).mean()))
+    told = '' if shown.all() else (
+        f' Predicted, but of no video: {int((~shown).sum())}; acc/mean1 of a '
+        'test counts these too, with accuracy 0.')
+    return (f'<p>{len(found.labels)} videos of {int(shown.sum())} classes '
+            f'({found.scores.shape[1]} to choose from).{told}</p>'
             + _table((name, f'{100 * value:.2f} %') for name, value in rows))
 
 
@@ -368,8 +388,14 @@ def _confusion(found: Scores, names: Sequence[str]) -> str:
                                 layout='constrained')
     image = axes.imshow(100 * share, cmap='Blues', vmin=0, vmax=100,
                         interpolation='nearest')
-    axes.set(xlabel='predicted class', ylabel='class of the video')
-    if number <= _NAMED:
+    which = '' if number <= _NAMED else ', its number counted from 0'
+    axes.set(xlabel=f'predicted class{which}',
+             ylabel=f'class of the video{which}')
+    if number > _NAMED:
+        ticks = spread(12, number)
+        axes.set_xticks(ticks, classes[ticks])
+        axes.set_yticks(ticks, classes[ticks])
+    else:
         labels = [short(names[k]) for k in classes]
         axes.set_xticks(range(number), labels, rotation=45, ha='right',
                         rotation_mode='anchor', fontsize=8)

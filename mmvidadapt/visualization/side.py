@@ -143,10 +143,10 @@ def draw_activations(frames: np.ndarray, norms: Mapping[str, np.ndarray],
     for row, values in norms.items():
         table.row(f'{row}\n({_plain(values.min())} to {_plain(values.max())})',
                   table.frames, values=stretched(values))
-    table.save(path, 'size (L2 norm) of each token:\n0 is the smallest of '
+    table.save(path, 'size (L2 norm) of each token, 0 is the smallest of '
                'the row, 1 the largest')
 
 
 def _plain(value: float) -> str:
-    """Three digits, without a power of ten."""
-    return f'{value:.0f}' if value >= 100 else f'{value:.3g}'
+    """Three digits, without a power of ten up to a million."""
+    return f'{value:.0f}' if 100 <= value < 1e6 else f'{value:.3g}'

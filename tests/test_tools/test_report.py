@@ -252,6 +252,29 @@ def test_confusions_are_counted() -> None:
     assert page.alts == ['Confusion matrix of 3 classes']
 
 
+def test_the_mean_over_classes_is_over_those_that_have_videos() -> None:
+    found = scores_of([0, 1, 5, 6], [0, 0, 1, 1], 7)
+    text = report._accuracy(found)
+    page = Page(f'<section id="a">{text}</section>')
+    assert page.row('a', 'top-1') == page.row('a', 'mean over classes') == [
+        '25.00 %']
+    assert 'Predicted, but of no video: 2;' in page.text['a']
+    assert 'of no video' not in report._accuracy(
+        scores_of([1, 1], [0, 1], 7))
+
+
+def test_of_many_classes_the_numbers_stand_beside_the_matrix() -> None:
+    labels = list(range(0, 600, 6))
+    with mock.patch.object(report, 'png', side_effect=report.png) as drawn:
+        report._confusion(scores_of(labels, labels, 600), ['any'] * 600)
+    axes = drawn.call_args.args[0].axes[0]
+    for axis in (axes.xaxis, axes.yaxis):
+        for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels(),
+                                strict=True):
+            assert label.get_text() == str(labels[int(place)])
+    assert 'number counted from 0' in axes.get_xlabel()
+
+
 def test_of_many_classes_the_best_and_the_worst_are_told() -> None:
     labels = list(range(50)) * 2
     predicted = list(range(50)) + [
@@ -308,6 +331,87 @@ def test_a_resumed_run_is_one_run(tmp_path: Path) -> None:
     assert found.by_epoch and found.duration.total_seconds() == 90
     assert report._headline(found) == (
         'best acc/top1 0.5000 at epoch 1, 10 optimiser steps in 0:01:30')
+
+
+def test_a_run_that_starts_anew_leaves_nothing_of_an_earlier_one(
+        tmp_path: Path) -> None:
+    for name, loss, epochs in (('20260101_000000', 3., 3),
+                               ('20260102_000000', 1., 2)):
+        write_log(tmp_path, name, *(
+            line for n in range(1, epochs + 1) for line in (
+                dict(loss=loss, lr=.1, epoch=n, step=5 * n),
+                {'acc/top1': loss / 4, 'step': n})))
+        day = f'{name[:4]}/{name[4:6]}/{name[6:8]}'
+        (tmp_path / name / f'{name}.log').write_text(
+            f'{day} 00:00:00 - first\n{day} 00:00:10 - last\n')
+    found = read_run(tmp_path)
+    assert found.training['loss'] == {5: 1., 10: 1.}
+    assert found.validation == {'acc/top1': {1: .25, 2: .25}}
+    assert len(found.times) == 1
+
+
+def test_what_was_done_after_the_step_that_a_run_resumed_at_is_gone(
+        tmp_path: Path) -> None:
+    write_log(tmp_path, '20260101_000000', *(
+        line for n in range(1, 5) for line in (
+            dict(loss=3., lr=.1, epoch=n, step=5 * n),
+            {'acc/top1': .9, 'step': n})))
+    write_log(tmp_path, '20260102_000000', {'acc/top1': .1, 'step': 2},
+              dict(loss=2., lr=.1, epoch=3, step=15))
+    found = read_run(tmp_path)
+    assert found.training['loss'] == {5: 3., 10: 3., 15: 2.}
+    assert found.validation == {'acc/top1': {1: .9, 2: .1}}
+
+
+def test_a_run_that_logged_no_training_has_times(tmp_path: Path) -> None:
+    name = '20260101_000000'
+    write_log(tmp_path, name, {'acc/top1': .1, 'step': 1})
+    (tmp_path / name / f'{name}.log').write_text(
+        '2026/01/01 00:00:00 - first\n2026/01/01 00:00:10 - last\n')
+    assert read_run(tmp_path).duration.total_seconds() == 10
+
+
+def test_no_number_is_neither_the_best_nor_the_largest(
+        tmp_path: Path) -> None:
+    write_log(tmp_path, '20260101_000000',
+              '{"loss": NaN, "lr": 0.1, "step": 1}',
+              *({'loss': loss, 'lr': .1, 'step': step}
+                for step, loss in ((2, 2.), (3, 1.))),
+              *(f'{{"loss": NaN, "lr": 0.1, "step": {n}}}' for n in (4, 9)),
+              '{"acc/top1": NaN, "step": 2}', '{"acc/top1": 0.5, "step": 4}')
+    found = read_run(tmp_path)
+    assert report._headline(found).startswith('best acc/top1 0.5000 at step')
+    with mock.patch.object(report, 'png', side_effect=report.png) as drawn:
+        text = report._curves(found)
+    page = Page(f'<section id="c">{text}</section>')
+    assert page.row('c', 'loss') == ['5', 'nan', '1', '2']
+    loss, *_ = drawn.call_args.args[0].axes
+    low, high = loss.get_xlim()
+    assert low < 1 and high > 9  # steps without a number are shown
+
+
+def test_curves_that_are_equal_are_all_seen() -> None:
+    values = {1: 2., 2: 1.}
+    with mock.patch.object(report, 'png', side_effect=report.png) as drawn:
+        report._curves(RunLog(training=dict(loss=values, loss_cls=values)))
+    first, second = drawn.call_args.args[0].axes[0].lines
+    assert first.get_linewidth() > second.get_linewidth() + 1
+    assert first.get_zorder() <= second.get_zorder()
+
+
+def test_commands_may_be_pasted_whatever_the_folder_is_called(
+        tmp_path: Path) -> None:
+    folder = tmp_path / "one's $runs"
+    folder.mkdir()
+    (folder / 'a config.py').touch()
+    made = report.Report('', str(folder), RunLog(
+        checkpoints=[folder / 'epoch_1.pth']), None, None, 0)
+    (folder / 'epoch_1.pth').touch()
+    first, second = made.command().splitlines()
+    assert shlex.split(first)[2:] == [
+        str(folder / 'a config.py'), str(folder / 'epoch_1.pth'), '--dump',
+        str(folder / 'predictions.pkl')]
+    assert shlex.split(second)[2] == str(folder)
 
 
 def test_a_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:

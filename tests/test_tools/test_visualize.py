@@ -15,7 +15,12 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmvidadapt.apis.mote_experts import FRAMES, MERGED, MODULATED
+from mmvidadapt.apis.mote_experts import (
+    FRAMES,
+    MERGED,
+    MODULATED,
+    AttentionMap,
+)
 from mmvidadapt.models.necks import merge_state_dict
 from mmvidadapt.visualization import PICTURES, experts, runs
 from tests.scripts import Finished, plain_tool, tool, write_videos
@@ -192,7 +197,41 @@ def test_of_many_classes_those_with_the_largest_spread_are_shown() -> None:
     np.testing.assert_allclose(top[:, 0], [
         50 + i / 10 for i in range(399, 387, -1)])
     all_shown = shown(experts.draw_classes, classes[:3], [MERGED], 20)
-    assert all_shown.axes[0].get_title().startswith('All 3 classes')
+    assert all_shown.axes[0].get_title().startswith('3 classes, ')
+
+
+def test_maps_tell_their_range_and_right_from_wrong_without_colours() -> None:
+    word = 'Pneumonoultramicroscopicsilicovolcanoconiosis'
+    names = [f'{word} at work', 'tai chi']
+    values = np.array([[.25, .5], [.5, .75]])
+    parts = [FRAMES, MERGED, 'expert 0']
+    one = AttentionMap(0, 0, np.zeros((8, 8, 3), np.uint8),
+                       dict.fromkeys(parts, values))
+    figure = shown(experts.draw_attention, [one], {
+        FRAMES: [0], MERGED: [1], 'expert 0': [0]}, names)
+    figure.draw_without_rendering()
+    below = {axes.get_title(): axes.xaxis.label for axes in figure.axes
+             if axes.get_xlabel()}
+    assert [label.get_text().split('\n')[:2] for label in below.values()] == [
+        ['0.25 to 0.75', '✓ Pneumonoultramicros…'],
+        ['0.25 to 0.75', '✗ tai chi'],
+        ['0.25 to 0.75', '✓ Pneumonoultramicros…']]
+    boxes = [label.get_window_extent() for label in below.values()]
+    for left, right in zip(boxes, boxes[1:], strict=False):
+        assert left.x1 < right.x0
+    for text in (figure._supxlabel, figure._suptitle):
+        box = text.get_window_extent()
+        assert box.x0 > 0 and box.x1 < figure.bbox.x1
+    assert 'cosine' in figure._supxlabel.get_text()
+    assert not figure.axes[-1].get_ylabel()  # too long beside one row
+
+
+def test_one_video_of_one_class_is_no_plural() -> None:
+    axes, = shown(experts.draw_accuracy, {MERGED: 1.}, 1, 1).axes
+    assert axes.get_title() == 'Experts on 1 video of 1 class'
+    row = dict(name='a', videos=1, top1={MERGED: 1.})
+    axes, = shown(experts.draw_classes, [row], [MERGED], 20).axes
+    assert axes.get_title().startswith('1 class, ')
 
 
 def test_the_plane_has_a_place_for_each_part() -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from mmvidadapt.apis.class_attention import class_attention
 from mmvidadapt.apis.inti_weights import frame_weights, pair_weights
 from mmvidadapt.apis.side_activations import side_activations
+from mmvidadapt.datasets.class_lists import class_names
 from mmvidadapt.visualization import attention, canvas, inti, side
 from tests.scripts import Finished, plain_tool
 from tests.tiny import write_tiny_config
@@ -225,8 +226,12 @@ def test_merged_frames_stand_below_those_they_are_made_of() -> None:
     assert found['frame 5'] == pytest.approx(found['5'])
     maps = [axes.images[1].get_array().data for axes in figure.axes
             if len(axes.images) == 2]
+    # 5 and 3 in pairs, then together, where plain means give 1/4 and 1.
     assert [len(maps), *(float(one.mean()) for one in maps[8:])] == [
-        13, .125, .375, .25, .25, 1.]  # 5 and 3 in pairs, then together
+        13, .25, *[pytest.approx(.5 + .5 * .125 / .75)], .5, .5, 1.]
+    assert [one.split('\n') for one in found if 'plain' in one] == [
+        ['mean 0.12', '(plain 0.25)'], ['mean 0.38', '(plain 0.25)'],
+        ['mean 0.25', '(plain 0.25)'], ['mean 1.00', '(plain 1)']]
     mixed = next(axes for axes in figure.axes
                  if axes.get_xlabel() == 'frames 1 to 2')
     np.testing.assert_allclose(
@@ -268,6 +273,88 @@ def test_attention_is_on_a_scale_up_to_its_largest_share() -> None:
     np.testing.assert_allclose(maps, patches / .05)
     assert 'layer 3\nlargest 5 %' in [t.get_text() for t in figure.texts]
     assert f'{100 * patches[0].sum():.0f} %' in places(figure)
+
+
+def check_that_nothing_is_cut_off(figure: Figure) -> None:
+    """Fails if a text lies outside of a figure, or texts on one another."""
+    figure.draw_without_rendering()
+    texts = [*figure.texts, figure._suptitle,
+             *figure.axes[-1].get_yticklabels(),  # of the colour bar
+             *(axes.xaxis.label for axes in figure.axes)]
+    boxes = {text: text.get_window_extent() for text in dict.fromkeys(texts)
+             if text.get_text()}
+    assert len(boxes) > 5
+    for text, box in boxes.items():
+        name = repr(text.get_text())
+        assert box.x0 >= 0 and box.y0 >= 0, name
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, name
+        for other, second in boxes.items():
+            assert other is text or not (
+                min(box.x1, second.x1) - max(box.x0, second.x0) > 1
+                and min(box.y1, second.y1) - max(box.y0, second.y0) > 1), (
+                    name, other.get_text())
+
+
+TITLE = 'What the class token looks at in a_name_of_34_letters\nit says: W'
+
+
+@pytest.mark.parametrize('number', [1, 2, 5, 16, 32])
+def test_nothing_is_cut_off(number: int) -> None:
+    frames = np.repeat(FRAMES[:1], number, axis=0)
+    values = np.linspace(1e11, 7.9e12, number * 4).reshape(number, 2, 2)
+    check_that_nothing_is_cut_off(shown(
+        side.draw_activations, frames,
+        {'block 11\nwith SME-Adapter': values}, TITLE))
+    check_that_nothing_is_cut_off(shown(
+        attention.draw_attention, frames,
+        {11: (np.full((number, 2, 2), .2), np.full(number, .2))}, True,
+        TITLE))
+    if number % 4 == 0:
+        pairs = [np.full((n, 5), .5, np.float32)
+                 for n in (number, number // 2)]
+        check_that_nothing_is_cut_off(shown(
+            inti.draw_weights, frames, pairs, (2, 2), TITLE))
+
+
+def test_colours_mean_the_same_on_dark_and_on_bright_pictures() -> None:
+    figure, axes = plt.subplots(1, 2)
+    grey = []
+    for place, picture in zip(axes, (np.zeros((4, 4, 3)), np.ones((4, 4, 3))),
+                              strict=True):
+        image = canvas.heat_map(place, picture, np.full((2, 2), .5),
+                                'inferno')
+        grey.append(place.images[0].get_array().mean())
+    canvas.add_scale(figure, image)
+    below = figure.axes[-1].get_facecolor()[0]
+    plt.close(figure)
+    # Of 1, what a picture adds to a colour.
+    added = (1 - image.get_alpha()) * np.array([*grey, below])
+    assert added[0] < added[2] < added[1] < added[0] + .13
+
+
+def test_weights_that_do_not_sum_to_one_are_drawn(
+        caplog: pytest.LogCaptureFixture) -> None:
+    weights = [np.full((n, 5), .9, np.float32) for n in (4, 2)]
+    figure = shown(inti.draw_weights, FRAMES[:4], weights, (2, 2), 'title')
+    for axes in figure.axes:
+        for image in axes.images[:1]:
+            assert 0 <= image.get_array().min()
+            assert image.get_array().max() <= 1
+    assert not caplog.records
+
+
+def test_dollars_in_a_name_are_dollars(tmp_path: Path) -> None:
+    side.draw_activations(FRAMES, {'a': np.ones((5, 2, 2))},
+                          r'win_$\frac$_now.mp4', tmp_path / 'a.png')
+    assert (tmp_path / 'a.png').is_file()
+
+
+def test_long_names_that_begin_alike_stay_apart() -> None:
+    names = class_names('sthv2')
+    short = [canvas.short(name) for name in names]
+    # By their beginnings 8 would be lost.
+    assert max(map(len, short)) == 34 and len(set(short)) == len(names) - 3
+    assert canvas.short('tai chi') == 'tai chi'
 
 
 # -- what is refused --------------------------------------------------------
