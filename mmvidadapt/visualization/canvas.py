@@ -15,9 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.image import AxesImage
-from matplotlib.text import Text
 
 from ..files import whole_file
+
+#: Names of classes and files may hold dollars, which are no formulas.
+plt.rcParams['text.parse_math'] = False
 
 #: Long names would leave no room for the picture: so many letters, and how
 #: many of them from the end (most of Something-Something's stay apart).
@@ -95,8 +97,6 @@ def png(figure: Figure) -> bytes:
     Returns:
         bytes: Of the file.
     """
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # a name may hold dollars
     buffer = BytesIO()
     figure.savefig(buffer, format='png', dpi=130, facecolor='white')
     plt.close(figure)
