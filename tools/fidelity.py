@@ -12,12 +12,13 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import ndiff
+from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmaction.registry import MODELS
+from mmaction.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -273,6 +274,20 @@ def gates(one: Built) -> list[int]:
             if block.temporal.gate is not None]
 
 
+def crop(one: Built) -> object:
+    """The random crop of the training pipeline."""
+    return TRANSFORMS.build(one.step('RandomResizedCrop'))
+
+
+def new_weights(one: Built) -> float:
+    """Standard deviation of the experts' matrices before training."""
+    torch.manual_seed(0)
+    neck = MODELS.build(one.cfg.model.neck)
+    return round(torch.cat([
+        value.flatten() for value in neck.resblocks[0].mlp.parameters()
+        if value.dim() > 1]).std().item(), 4)
+
+
 def without_token_embedding(one: Built) -> float:
     """Millions of trained parameters but those of the text tokens."""
     tokens = one.model.text_encoder.token_embedding.weight.numel()
@@ -337,8 +352,12 @@ MEASURES: dict[str, Callable[[Built], Any]] = {
     'flip': lambda one: one.step('Flip')['flip_ratio'],
     'grey': lambda one: one.step('ClipGrayscale')['prob'],
     'colour jitter': lambda one: one.step('ClipColorJitter')['prob'],
-    'crop, least area': lambda one: one.step('RandomResizedCrop')[
-        'area_range'][0],
+    'crop, areas': lambda one: ', '.join(
+        f'{area:.2f}' for area in crop(one).area_range),
+    'crop, aspect ratios': lambda one: ', '.join(
+        str(Fraction(ratio).limit_denominator(9))
+        for ratio in crop(one).aspect_ratio_range),
+    'pixels of a side': lambda one: one.model.backbone.encoder.arch.image_size,
     # TDS-CLIP
     'frames of a window': lambda one: one.model.backbone.window,
     'alpha over beta': lambda one: (
@@ -350,6 +369,7 @@ MEASURES: dict[str, Callable[[Built], Any]] = {
     # MoTE
     'temporal layers': lambda one: len(one.model.neck.resblocks),
     'experts': lambda one: one.model.neck.num_experts,
+    'deviation of new experts': new_weights,
     'beta of the candidates': lambda one: one.model.neck.beta,
     'gamma': lambda one: one.model.cls_head.modulation_gamma,
     'K': lambda one: one.model.cls_head.modulation_k,
@@ -661,6 +681,8 @@ def mote_rows() -> Iterator[Row]:
     for what, paper in (('gamma', '0.05'), ('K', '5')):
         yield Row('Sec. 4.1', 'mote/vitl_k400', what, paper)
     yield Row('Table 8', 'mote/vitl_k400', 'templates', '28')
+    yield Row('Appendix B', 'mote/vitb_k400', 'deviation of new experts',
+              '0.02')
     for name, epochs in (('vitb_k400', '30'), ('vitl_k400', '20')):
         small = name.startswith('vitb')
         for what, paper in (
@@ -668,8 +690,10 @@ def mote_rows() -> Iterator[Row]:
                 ('betas', '0.9, 0.999'),
                 ('learning rate of the temporal module', '5e-5'),
                 ('learning rate of CLIP', '3e-6'), ('epochs', epochs),
-                ('warm-up, epochs', '5'), ('crop, least area', '0.08'),
-                ('flip', '0.5'), ('grey', '0.2')):
+                ('warm-up, epochs', '5'), ('crop, areas', '0.08, 1.00'),
+                ('crop, aspect ratios', '3/4, 4/3'),
+                ('pixels of a side', '224'), ('flip', '0.5'),
+                ('grey', '0.2')):
             differs = small and paper in ('144', '3e-6')
             yield Row('Table 6', f'mote/{name}', what, paper,
                       'batch' if differs else '', 0.34)
@@ -738,7 +762,11 @@ def msta_rows() -> Iterator[Row]:
         yield from each(where, what, {
             f'{varied}_{word}-{paper}': paper
             for paper in values.split()}, 'msta')
-    yield Row('Sec. 4.1', 'msta/vitb_k400', 'classes', '400')
+    yield from each('Sec. 4.1', 'classes', {
+        'vitb_k400': '400', 'vitb_zeroshot_ucf101': '101',
+        'vitb_zeroshot_hmdb51': '51'}, 'msta')
+    yield from each('Sec. 4.2', 'frames', {
+        'vitb_k400': '8', 'vitb_zeroshot_ucf101': '8'}, 'msta')
     yield Row('Sec. 4.1', 'msta/vitb_zeroshot_k600',
               'classes of the three lists', '220', 'k600')
 
