@@ -57,7 +57,7 @@ MOVERS = synthetic.SEEN + synthetic.UNSEEN
 CONFIGS = [config for method in METHODS.values()
            for config in method.models.values()]
 INTI = METHODS['inti']
-MOTE, MSTA = METHODS['mote'], METHODS['msta']
+MOTE, MSTA, MIXED = METHODS['mote'], METHODS['msta'], METHODS['mixed']
 ORDER = [name for name, method in METHODS.items()
          if isinstance(method.study, OrderStudy)]
 
@@ -467,6 +467,43 @@ def test_each_msta_model_adds_one_thing() -> None:
     assert plain == full
 
 
+def _parts(cfg: Config) -> dict:
+    """What a model is made of, without sizes."""
+    model = cfg.model
+    encoder = model.backbone.encoder
+    return dict(
+        recognizer=model.type, backbone=model.backbone.type,
+        encoder=encoder.get('type', 'CLIPVisionEncoder'),
+        frozen=[tower.get('frozen', False) for tower in (
+            encoder, model.get('text_encoder', {}))],
+        added=model.backbone.get('add_to_clip', False),
+        adapters=[(adapter.type, len(adapter.layers))
+                  for adapter in model.backbone.get('adapters', [])],
+        adapter=model.get('adapter', {}).get('type'),
+        descriptions=[*model.get('consistency', {})],
+        neck=model.get('neck', {}).get('type'),
+        experts=model.get('neck', {}).get('num_experts'),
+        head=model.cls_head.type,
+        modulated=model.cls_head.get('modulate', True),
+        pipeline=[step.type for step in cfg.train_pipeline[:2]],
+        hooks=[hook.type for hook in cfg.custom_hooks])
+
+
+def test_mixed_models_are_the_mixed_configs_made_small() -> None:
+    names = [path.stem for path in (ROOT / 'configs/mixed').glob('*_k400_*')]
+    assert {f'vitb_k400_{name.replace("_", "-")}'
+            for name in MIXED.models.values()} == set(names)
+    for name in MIXED.models.values():
+        small, large = (
+            _parts(Config.fromfile(ROOT / f'configs/{path}.py'))
+            for path in (f'quickstart/{name}',
+                         f'mixed/vitb_k400_{name.replace("_", "-")}'))
+        sampling = large.pop('pipeline')[1:]
+        assert (small.pop('pipeline')[1:] == ['LocalWindow']) == (
+            sampling == ['LocalWindow'])
+        assert small == large
+
+
 # -- what is measured ------------------------------------------------------
 
 
@@ -739,7 +776,7 @@ def test_without_a_method_it_is_inti(tool, capsys) -> None:
     assert INTI.prefix == ''
     with pytest.raises(SystemExit):
         tool.parse_args(['--method', 'magic'])
-    assert "'inti', 'tds_clip', 'mote', 'msta'" in capsys.readouterr().err
+    assert "'inti', 'tds_clip', 'mote', 'msta', 'mixed'" in capsys.readouterr().err
 
 
 def test_steps_of_all_models_are_timed(tool, side_model) -> None:
@@ -933,6 +970,18 @@ def test_the_frozen_row_is_msta_that_adds_nothing(
     np.testing.assert_array_equal(rows['frozen zero-shot'], same)
     # All frames look at each other, and nothing tells it when they were.
     np.testing.assert_allclose(reverse, same, atol=1e-6)
+
+
+def test_a_side_network_starts_from_what_clip_knows(tool, text_work) -> None:
+    clips = MIXED.study.lists['novel']
+    rows, wanted = (tool.score_rows(
+        method, text_work, dict.fromkeys(MOTE.models,
+                                         text_work / 'untrained.pth'), clips)
+        for method in (MIXED, MOTE))
+    assert [*rows] == ['small CLIP, not trained']
+    np.testing.assert_allclose(
+        rows['small CLIP, not trained'], wanted['small CLIP, not trained'],
+        atol=1e-6)
 
 
 def test_a_changed_sentence_trains_again_what_reads_it(

@@ -5,7 +5,7 @@
 #   --active  install into the active environment instead of .venv
 #   --as-is   use the active environment and install nothing
 #   --method NAME  what is trained: inti (default), tds_clip,
-#             mote or msta
+#             mote, msta or mixed
 #   --ci      a shorter training with lower targets
 #   --fresh   repeat all stages, also those that are done
 #   --seed N  seed of data, weights and order

@@ -6,7 +6,13 @@ from typing import Any, Callable, Dict, Tuple
 
 from . import figures
 from .results import Targets
-from .studies import DescribedStudy, OrderStudy, Study, TransferStudy
+from .studies import (
+    DescribedStudy,
+    MixedStudy,
+    OrderStudy,
+    Study,
+    TransferStudy,
+)
 
 
 @dataclass(frozen=True)
@@ -178,5 +184,31 @@ METHODS = {
             'full fine-tuning': Row('full fine-tuning'),
             'MSTA without descriptions': Row('MSTA without descriptions'),
             'MSTA': Row('MSTA')}),
+    # Those of configs/mixed.
+    'mixed': Method(
+        question='Mixes of the methods: do they train, and know combinations '
+        'of shape and motion\nthat nobody trained on by their names?',
+        models={
+            'InTI + MoTE': 'inti_mote',
+            'InTI + MSTA': 'inti_msta',
+            'TDS-CLIP + text head': 'tds_text',
+            'TDS-CLIP + MoTE': 'tds_mote',
+            'MSTA + MoTE': 'msta_mote'},
+        main='InTI + MoTE',
+        full=Training(8, {}),
+        short=Training(2, {}),
+        draw=figures.draw_transfer,
+        picture='mixed_classes.png',
+        prefix='mixed_',
+        frozen=('InTI + MSTA', 'TDS-CLIP + text head', 'TDS-CLIP + MoTE',
+                'MSTA + MoTE'),
+        study=MixedStudy(),
+        tested={
+            # whose side features add nothing before training
+            'small CLIP, not trained': Row(
+                'TDS-CLIP + text head', trained=False),
+            **{name: Row(name) for name in (
+                'InTI + MoTE', 'InTI + MSTA', 'TDS-CLIP + text head',
+                'TDS-CLIP + MoTE', 'MSTA + MoTE')}}),
 }
 DEFAULT = 'inti'

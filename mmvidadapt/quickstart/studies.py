@@ -279,14 +279,21 @@ class DescribedStudy(TransferStudy):
     lists = {group: ClipList(folder, 'test') for group, folder in zip(
         groups, TransferStudy.data, strict=True)}
     tests = 'on base and on novel classes'
-    notes = (
-        'base: test clips of the classes of training, among these. novel: '
-        'clips of the other\nclasses, among the others; as many of each as '
-        'are played backwards, so a model that\ndoes not see the order of '
-        'frames is right in half of them at best. The frozen model is\none: '
-        'its temporal embedding is zero, so that frames in another order are '
-        'the same to\nit. HM: harmonic mean. trained: parameters that train. '
-        's/step: forward and backward\nof a training batch.')
+    #: About the model that is not trained.
+    untrained = (
+        'The frozen model is\none: its temporal embedding is zero, so that '
+        'frames in another order are the same to\nit.')
+
+    @property
+    def notes(self) -> str:  # type: ignore[override]
+        """What the columns are, and how the first row sees time."""
+        return (
+            'base: test clips of the classes of training, among these. '
+            'novel: clips of the other\nclasses, among the others; as many '
+            'of each as are played backwards, so a model that\ndoes not see '
+            'the order of frames is right in half of them at best. '
+            f'{self.untrained} HM: harmonic mean. trained: parameters that '
+            'train. s/step: forward and backward\nof a training batch.')
 
     def write_texts(self, work: Path) -> List[str]:
         """Descriptions of the seen classes."""
@@ -299,3 +306,11 @@ class DescribedStudy(TransferStudy):
               ) -> str:
         """Also how many parameters train."""
         return transfer_table(rows, self.groups, trained=True)
+
+
+class MixedStudy(DescribedStudy):
+    """The same, of mixed methods on a CLIP that sees each frame alone."""
+
+    untrained = (
+        'The model that is\nnot trained is one: the mean of its frame features '
+        'is the same in\nany order.')
