@@ -35,6 +35,8 @@ class Layout:
         act (str, optional): Activation of every file of this layout.
         config (str, optional): Name of a file beside the weights that states
             the activation.
+        refused (tuple[tuple[str, str], ...]): Rows ``(pattern, sentence)``: a
+            file with such a key is another model, and what to use instead.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Layout:
     others: str = r'logit_scale|logit_bias'
     act: str | None = None
     config: str | None = None
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 _MMPRETRAIN = (
@@ -103,7 +106,15 @@ LAYOUTS = (
         name="mmpretrain's VisionTransformer",
         mark=r'^(backbone\.)?patch_embed\.projection\.',
         renames=_MMPRETRAIN,
-        others=r'(head|neck|data_preprocessor)\..*'),
+        others=r'(head|neck|data_preprocessor)\..*',
+        refused=(
+            (r'\.relative_position_bias_table$',
+             'a BEiT, whose attention has relative positions: use a ViT that '
+             'has none, such as MAE, DINO or DeiT'),
+            (r'^(backbone\.)?ln2\.',
+             'a ViT whose features are means over patches, and here they are '
+             'class tokens: use the file from before its fine-tuning, or one '
+             "with out_type='cls_token'"))),
     Layout(
         name='ViCLIP',
         mark=r'^vision_encoder\.class_embedding$',
@@ -190,8 +201,11 @@ def split_towers(tensors: Mapping[str, Tensor], layout: Layout,
 
     Raises:
         ValueError: If a key is neither part of a tower nor known to be
-            something else.
+            something else, or that of a model that is refused.
     """
+    for pattern, sentence in layout.refused:
+        if any(re.search(pattern, key) for key in tensors):
+            raise ValueError(f'{source} is {sentence}')
     towers: dict[str, dict[str, Tensor]] = dict(visual={}, text={})
     for key, value in tensors.items():
         if re.fullmatch(layout.others, key):

@@ -266,7 +266,8 @@ def test_a_vit_and_a_clip_do_not_take_each_other_s_weights(tmp_path):
 
 @pytest.mark.parametrize('changes, message', [
     (dict(with_cls_token=False, out_type='raw'), 'no class token'),
-    (dict(out_type='avg_featmap'), 'also holds ln2.weight, which no plain'),
+    (dict(out_type='avg_featmap'), 'features are means over patches, and '
+     'here they are class tokens: use the file from before its fine-tuning'),
     (dict(final_norm=False), 'lacks ln_post.weight, ln_post.bias'),
 ])
 def test_vits_of_another_form_are_refused(changes, message, tmp_path):
@@ -275,14 +276,15 @@ def test_vits_of_another_form_are_refused(changes, message, tmp_path):
         _plain(path)
 
 
-def test_beit_is_refused(tmp_path):
+@pytest.mark.parametrize('out_type', ['cls_token', 'avg_featmap'])
+def test_beit_is_refused(out_type, tmp_path):
     from mmpretrain.models import BEiTViT
     beit = BEiTViT(arch=dict(embed_dims=32, num_layers=2, num_heads=2,
                              feedforward_channels=128), img_size=32,
-                   out_type='cls_token')
+                   out_type=out_type)
     path = _saved(beit.state_dict(), tmp_path / 'beit.pth')
-    with pytest.raises(ValueError, match='lacks positional_embedding, .* also '
-                       'holds transformer.resblocks.0.gamma_1, .*q_bias'):
+    with pytest.raises(ValueError, match='is a BEiT, whose attention has '
+                       'relative positions: use a ViT that has none'):
         _plain(path)
 
 
