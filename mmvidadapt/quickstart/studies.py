@@ -312,5 +312,5 @@ class MixedStudy(DescribedStudy):
     """The same, of mixed methods on a CLIP that sees each frame alone."""
 
     untrained = (
-        'The model that is\nnot trained is one: the mean of its frame features '
-        'is the same in\nany order.')
+        'The model that is\nnot trained is one: the mean of its frame '
+        'features is the same in\nany order.')
