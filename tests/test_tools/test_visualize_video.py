@@ -113,6 +113,18 @@ def test_weights_are_those_of_the_view_that_was_asked_for(
     assert other['together']['patches'] != found['together']['patches']
 
 
+def test_frames_shown_are_the_middles_that_the_model_sees(
+        models: dict, tmp_path: Path) -> None:
+    with mock.patch.object(side, 'draw_activations') as draw:
+        run('side', *models['side'], models['video'], '--out', tmp_path)
+    model, clip = view_of(models, 'side', 0)
+    pixels = clip[0] * model.data_preprocessor.std.view(-1, 1, 1, 1) + (
+        model.data_preprocessor.mean.view(-1, 1, 1, 1))
+    wanted = pixels[:, 2::5].permute(1, 2, 3, 0)  # windows of 5
+    np.testing.assert_allclose(draw.call_args.args[0], wanted, atol=1)
+    assert len(np.unique(wanted.mean(dim=(1, 2)).round(), axis=0)) > 4
+
+
 def test_side_tokens_are_drawn_with_and_without_sme(models: dict) -> None:
     found = drawn(models, 'side', '--layers', 0, -1)
     assert [(one['part'], one['with_sme']) for one in found['parts']] == [
