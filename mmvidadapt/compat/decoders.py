@@ -5,6 +5,10 @@ more than once. MMAction2's ``PyAVDecode`` then hands out one array in
 several places, and ``Flip``, which works in place, turns it as often;
 ``OpenCVDecode`` walks back in the file and decodes the frame again.
 ``DecordDecode`` and ``RawFrameDecode`` do neither.
+
+``PyAVDecode`` also keeps each frame up to the last one asked for as a picture,
+gigabytes of a long video, and leaves the videos of phones on their side, which
+decord and OpenCV turn upright.
 """
 
 from collections.abc import Callable, Iterator
@@ -60,15 +64,72 @@ def opencv_needed() -> bool:
 
 
 def pyav_mend() -> None:
-    """Let ``PyAVDecode`` hand out each frame as an array of its own."""
+    """Let ``PyAVDecode`` hand out each frame upright, as an own array."""
     from mmaction.datasets.transforms.loading import PyAVDecode
-    PyAVDecode.transform = _each_once(PyAVDecode.transform)
+    PyAVDecode.transform = _each_once(_upright(PyAVDecode.transform))
 
 
 def opencv_mend() -> None:
     """Let ``OpenCVDecode`` ask for each frame once, in order."""
     from mmaction.datasets.transforms.loading import OpenCVDecode
     OpenCVDecode.transform = _each_once(OpenCVDecode.transform)
+
+
+class _Picture:
+    """A frame that is made a picture once, however often it is asked."""
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+        self._picture: np.ndarray | None = None
+
+    def to_rgb(self) -> '_Picture':
+        return self
+
+    def to_ndarray(self) -> np.ndarray:
+        if self._picture is None:
+            self._picture = self._frame.to_rgb().to_ndarray()
+        return self._picture
+
+
+class _Wanted:
+    """A PyAV container whose other frames share the picture of the first.
+
+    MMAction2 lets early frames stand in for those that are missing at the
+    end; then it is always the first one that does.
+    """
+
+    def __init__(self, container: Any, inds: np.ndarray) -> None:
+        self._container = container
+        self._wanted = set(inds.tolist())
+        self.quarters = 0  # turns to the left
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def decode(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        for number, frame in enumerate(
+                self._container.decode(*args, **kwargs)):
+            if not number:
+                self.quarters = round(getattr(frame, 'rotation', 0) / 90)
+                first = _Picture(frame)
+            yield frame if number in self._wanted else first
+
+
+def _upright(old_transform: Callable[[Any, dict], dict]
+             ) -> Callable[[Any, dict], dict]:
+    """Keep the frames that are asked for, as the file says to show them."""
+
+    @wraps(old_transform)
+    def transform(self: Any, results: dict) -> dict:
+        reader = _Wanted(results['video_reader'], results['frame_inds'])
+        results = old_transform(self, dict(results, video_reader=reader))
+        results['imgs'] = [np.ascontiguousarray(np.rot90(
+            img, reader.quarters)) for img in results['imgs']]
+        results['original_shape'] = results['img_shape'] = (
+            results['imgs'][0].shape[:2])
+        return results
+
+    return transform
 
 
 def _each_once(old_transform: Callable[[Any, dict], dict]
