@@ -203,9 +203,10 @@ def test_of_many_classes_those_with_the_largest_spread_are_shown() -> None:
 def test_maps_tell_their_range_and_right_from_wrong_without_colours() -> None:
     word = 'Pneumonoultramicroscopicsilicovolcanoconiosis'
     names = [f'{word} at work', 'tai chi']
-    values = np.array([[.25, .5], [.5, .75]])
+    values = np.array([[.25, .5], [.75, .5]])
+    frame = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
     parts = [FRAMES, MERGED, 'expert 0']
-    one = AttentionMap(0, 0, np.zeros((8, 8, 3), np.uint8),
+    one = AttentionMap(0, 0, frame,
                        dict.fromkeys(parts, values))
     figure = shown(experts.draw_attention, [one], {
         FRAMES: [0], MERGED: [1], 'expert 0': [0]}, names)
@@ -223,6 +224,10 @@ def test_maps_tell_their_range_and_right_from_wrong_without_colours() -> None:
         box = text.get_window_extent()
         assert box.x0 > 0 and box.x1 < figure.bbox.x1
     assert 'cosine' in figure._supxlabel.get_text()
+    maps = [axes.images for axes in figure.axes if axes.images]
+    np.testing.assert_array_equal(maps[0][0].get_array(), frame)
+    for images in maps[1:]:
+        np.testing.assert_allclose(images[1].get_array(), [[0, .5], [1, .5]])
     assert not figure.axes[-1].get_ylabel()  # too long beside one row
 
 
