@@ -1,12 +1,8 @@
 """bfloat16 autocast on the CPU (and on a GPU where there is one)."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import mmaction
 import pytest
 import torch
 from mmaction.models.heads import OmniHead, TSNHead
@@ -18,8 +14,9 @@ from toy_recognizer import ToyHead, toy_config, toy_runner
 
 from mmvidadapt.compat import mixed_precision
 from mmvidadapt.compat.checkpoints import read_checkpoint
+from mmvidadapt.run import mmaction_tools
+from tests.scripts import run_here, working_in
 
-TESTS = Path(__file__).parents[1]
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 
 
@@ -161,12 +158,8 @@ def test_mends_are_needed_only_where_the_fault_is(
 
 def test_train_script_of_mmaction2_runs_with_amp(tmp_path: Path) -> None:
     toy_config(tmp_path, log_level='INFO').dump(tmp_path / 'toy.py')
-    script = Path(mmaction.__file__).parent / '.mim' / 'tools' / 'train.py'
-    run = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / 'toy.py'), '--amp'],
-        capture_output=True, text=True, cwd=tmp_path,
-        env=dict(os.environ, PYTHONPATH=f'{TESTS.parent}{os.pathsep}{TESTS}'))
-    assert run.returncode == 0, run.stderr
+    with working_in(tmp_path):
+        run_here(mmaction_tools() / 'train.py', 'toy.py', '--amp')
     saved = read_checkpoint(tmp_path / 'epoch_2.pth')
     assert saved['state_dict']['backbone.conv.weight'].dtype == torch.float32
     assert saved['optimizer']['loss_scaler'] == {}

@@ -1,11 +1,7 @@
 """Annotation lists: spaces in paths, named errors, labels and classes."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import mmaction
 import pytest
 import torch
 from mmaction.datasets import RawframeDataset, VideoDataset
@@ -21,8 +17,8 @@ from mmvidadapt.compat.annotation_lists import (
 )
 from mmvidadapt.engine.hooks import CheckLabelsHook
 from mmvidadapt.models.heads.checks import check_labels
-
-TESTS = Path(__file__).parents[1]
+from mmvidadapt.run import mmaction_tools
+from tests.scripts import run_here, working_in
 
 
 def _list(tmp_path: Path, *lines: str) -> str:
@@ -295,13 +291,7 @@ def test_scripts_of_mmaction2_show_the_error(tmp_path: Path, script: str,
         tmp_path, _list(tmp_path, *lines), part))
     config.dump(tmp_path / 'toy.py')
     torch.save({}, tmp_path / 'any.pth')
-    command = [sys.executable, str(Path(
-        mmaction.__file__).parent / '.mim' / 'tools' / script),
-        str(tmp_path / 'toy.py')]
-    if part == 'test':
-        command.append(str(tmp_path / 'any.pth'))
-    run = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path,
-        env=dict(os.environ, PYTHONPATH=f'{TESTS.parent}{os.pathsep}{TESTS}'))
-    assert run.returncode != 0
-    assert message in run.stderr.splitlines()[-1]
+    checkpoint = ['any.pth'] if part == 'test' else []
+    with working_in(tmp_path), pytest.raises(ValueError) as caught:
+        run_here(mmaction_tools() / script, 'toy.py', *checkpoint)
+    assert message in str(caught.value).splitlines()[-1]
