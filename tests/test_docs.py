@@ -513,7 +513,7 @@ def test_every_tool_has_a_usage_line() -> None:
 @pytest.mark.parametrize('page', PAGES)
 def test_options_named_in_prose_exist(page: str) -> None:
     """Spans such as `tools/merge_experts.py --clip-ratio 0.99`."""
-    for span in re.findall(r'`(tools/[\w/]+\.py [^`]*)`', read(page)):
+    for span in re.findall(r'`(tools/[\w/]+\.py\s[^`]*)`', read(page)):
         script, *words = span.split()
         assert (ROOT / script).is_file(), span
         text = (ROOT / script).read_text() + (

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from mmvidadapt.apis.complexity import config_complexity
 
 ROOT = Path(__file__).resolve().parents[1]
 TREES = ('configs', 'docs', 'mmvidadapt', 'requirements', 'tests', 'tools')
@@ -271,6 +275,56 @@ def test_metafile_lists_every_config_of_its_method(metafile: Path) -> None:
         # No accuracy is claimed that nobody here measured.
         assert 'Weights' in model or not any(
             result['Metrics'] for result in model['Results'])
+
+
+def test_metafiles_have_the_fields_that_openmmlab_s_tools_read() -> None:
+    names = set()
+    for metafile in metafiles():
+        content = yaml.safe_load(metafile.read_text())
+        assert content.keys() == {'Collections', 'Models'}
+        for collection in content['Collections']:
+            paper = collection.get('Paper', {})
+            assert paper.keys() <= {'URL', 'Title'}
+            assert paper.get('URL', 'https://').startswith('https://')
+        for model in content['Models']:
+            assert model.keys() - {'Weights'} == {
+                'Name', 'Config', 'In Collection', 'Metadata', 'Results'}
+            assert model['Name'] not in names
+            names.add(model['Name'])
+            assert model['Metadata'].keys() >= {
+                'Architecture', 'Pretrained', 'Resolution', 'Training Data',
+                'FLOPs', 'Parameters'}
+            for result in model['Results']:
+                assert result.keys() == {'Task', 'Dataset', 'Metrics'}
+                assert result['Task'].endswith('Action Recognition')
+
+
+def wrong_costs(models: list[dict]) -> dict[str, tuple]:
+    """Configs whose metafile has other costs than their model."""
+    init_default_scope('mmaction')
+    wrong = {}
+    for model in models:
+        total = config_complexity(
+            Config.fromfile(ROOT / model['Config'])).total
+        ours = (f'{total.all_macs / 1e9:.1f}G', f'{total.params / 1e6:.2f}M')
+        told = tuple(model['Metadata'][key] for key in ('FLOPs',
+                                                        'Parameters'))
+        if told != ours:
+            wrong[model['Config']] = ours
+    return wrong
+
+
+@pytest.mark.parametrize('metafile', metafiles(), ids=lambda p: p.parent.name)
+def test_costs_of_a_metafile_are_those_of_the_models(metafile: Path) -> None:
+    first, *_ = yaml.safe_load(metafile.read_text())['Models']
+    assert not wrong_costs([first])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('metafile', metafiles(), ids=lambda p: p.parent.name)
+def test_all_costs_of_a_metafile_are_those_of_the_models(
+        metafile: Path) -> None:
+    assert not wrong_costs(yaml.safe_load(metafile.read_text())['Models'])
 
 
 def test_no_config_folder_of_a_method_lacks_a_metafile() -> None:
