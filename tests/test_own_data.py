@@ -171,11 +171,13 @@ def test_hooks_works(checkout: Path) -> None:
 
 def test_loggers_works(checkout: Path,
                        monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
     from tensorboard.backend.event_processing import event_accumulator
     monkeypatch.setenv('WANDB_MODE', 'offline')
     monkeypatch.setenv('WANDB_SILENT', 'true')
     monkeypatch.setenv('WANDB_ERROR_REPORTING', 'false')
     run = train('data/mine/loggers.py')
+    wandb.finish()  # as the end of the process would
     events, = run.rglob('events.out.tfevents.*')
     log = event_accumulator.EventAccumulator(str(events)).Reload()
     assert {'loss', 'lr', 'acc/top1'} <= set(log.Tags()['scalars'])
