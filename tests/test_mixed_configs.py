@@ -6,7 +6,12 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
+from mmvidadapt.apis.complexity import config_complexity
+from mmvidadapt.quickstart.methods import METHODS
+from mmvidadapt.quickstart.synthetic import SEEN
 from tests.conftest import ROOT
 from tests.scripts import plain_tool, tool
 from tests.test_configs import load
@@ -56,8 +61,21 @@ def test_zero_shot_configs_have_the_model_of_the_training() -> None:
 
 
 def test_inti_and_mote_cost_0_65_of_mote() -> None:
-    row, = re.findall(r'^\| InTI \+ MoTE .*$', PAGE.read_text(), re.M)
+    row, = re.findall(r'^\| InTI \+ MoTE \| `.*$', PAGE.read_text(), re.M)
     assert row.endswith('| 0.65 x `mote/vitb_k400.py` |')
+
+
+def test_the_small_mixes_cost_what_the_page_says() -> None:
+    init_default_scope('mmaction')
+    for name, config in METHODS['mixed'].models.items():
+        cfg = Config.fromfile(ROOT / f'configs/quickstart/{config}.py')
+        cfg.model.cls_head.classes = [c.text for c in SEEN]
+        cfg.model.pop('consistency', None)  # reads files of a run
+        total = config_complexity(cfg).total
+        cost = f'| {total.trained_params:,} | {total.all_macs / 1e6:.1f} |'
+        row, = re.findall(rf'^\| {re.escape(name)} \| \d.*$',
+                          PAGE.read_text(), re.M)
+        assert row.endswith(cost)
 
 
 def test_readme_names_every_config() -> None:

@@ -80,6 +80,31 @@ test a checkpoint of the first and of the third on the classes of UCF-101. The
 third starts as CLIP: a linear map from the side features into the joint
 space, which starts at zero, is added to CLIP's frame features
 (`add_to_clip=True`).
+
+## Try it
+
+`bash tools/quickstart.sh --method mixed` trains the five at the size of the
+quickstart (`configs/quickstart`), on videos of 16 combinations of a shape and
+a motion (base), and tests on these and on 8 other combinations (novel), as in
+[text.md](text.md#try-it). Chance is 6.2 and 12.5 %; who does not see the order
+of frames is right in half of the clips at best. Seed 0, 8 epochs, 400 clips of
+each kind:
+
+| mix | base | novel | HM | trained parameters | MMACs a clip |
+| --- | --- | --- | --- | --- | --- |
+| the small CLIP, not trained | 27.5 | 52.5 | 36.1 | 0 | 68.2 |
+| InTI + MoTE | 80.0 | 61.3 | 69.4 | 609,287 | 44.5 |
+| InTI + MSTA | 87.8 | 73.8 | 80.1 | 117,254 | 47.4 |
+| TDS-CLIP + text head | 95.5 | 75.2 | 84.2 | 445,792 | 199.7 |
+| TDS-CLIP + MoTE | 95.0 | 69.2 | 80.1 | 749,216 | 200.5 |
+| MSTA + MoTE | 89.8 | 76.8 | 82.7 | 333,824 | 75.3 |
+
+All five learn the order of frames, at the first choice of their learning
+rates. InTI + MoTE costs 0.65 x [MoTE alone](mote.md#try-it) here too, which
+reaches 92.8 and 50.7 (79.8 without temporal feature modulation). Mixes with
+MSTA take twice as many steps of half the batch. One seed, and videos that
+were made for this: a check that the parts work together, no comparison of
+methods. It took 62 minutes on two CPU cores that were busy with other work.
 '''
 
 

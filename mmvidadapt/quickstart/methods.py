@@ -204,8 +204,8 @@ METHODS = {
                 'MSTA + MoTE'),
         study=MixedStudy(),
         tested={
-            # whose side features add nothing before training
-            'small CLIP, not trained': Row(
+            # scores as the small CLIP: the side features add nothing yet
+            'TDS-CLIP + text head, not trained': Row(
                 'TDS-CLIP + text head', trained=False),
             **{name: Row(name) for name in (
                 'InTI + MoTE', 'InTI + MSTA', 'TDS-CLIP + text head',
