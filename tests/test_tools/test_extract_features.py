@@ -1,12 +1,5 @@
 """Features of a folder of videos, resumable, with broken videos named."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -15,33 +8,12 @@ from mmengine.config import Config
 from tiny import SIZE, write_tiny_config
 from toy_videos import cut, write_video
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / 'tools' / 'data' / 'extract_features.py'
+from tests.scripts import Finished, plain_tool
 
 
-def extract_features(*args: object) -> subprocess.CompletedProcess:
-    """Run the script as a user would."""
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, args)], cwd=ROOT,
-        capture_output=True, text=True,
-        env=dict(os.environ, PYTHONPATH=str(ROOT)))
-
-
-@pytest.fixture
-def in_process(monkeypatch, capsys) -> Callable:
-    """The same in this process, which need not import everything again."""
-    spec = importlib.util.spec_from_file_location('extract_features', SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-
-    def call(*args: object) -> subprocess.CompletedProcess:
-        monkeypatch.setattr(sys, 'argv', [str(SCRIPT), *map(str, args)])
-        with pytest.raises(SystemExit) as stopped:
-            script.run_tool(script.main, script.parse_args())
-        return subprocess.CompletedProcess(args, stopped.value.code or 0,
-                                           *capsys.readouterr())
-
-    return call
+def extract_features(*args: object) -> Finished:
+    """Run the script, which need not import everything again."""
+    return plain_tool('data/extract_features.py', *args)
 
 
 @pytest.fixture(scope='module')
@@ -102,25 +74,25 @@ def test_a_broken_video_is_named_and_the_others_are_done(run):
     assert 'Traceback' not in run['done'].stderr
 
 
-def test_a_second_run_does_only_what_is_missing(run, in_process):
+def test_a_second_run_does_only_what_is_missing(run):
     kept = run['out'] / 'two.mp4.npz'
     before = kept.stat().st_mtime_ns
     (run['out'] / 'walk' / 'one.mp4.npz').unlink()
     (run['videos'] / 'half.mp4').unlink()
-    done = in_process(run['config'], run['checkpoint'], run['videos'],
-                      run['out'])
+    done = extract_features(run['config'], run['checkpoint'], run['videos'],
+                            run['out'])
     assert done.returncode == 0, done.stderr
     assert '1 of 1 videos written' in done.stdout
     assert (run['out'] / 'walk' / 'one.mp4.npz').exists()
     assert kept.stat().st_mtime_ns == before
-    again = in_process(run['config'], run['checkpoint'], run['videos'],
-                       run['out'])
+    again = extract_features(run['config'], run['checkpoint'], run['videos'],
+                             run['out'])
     assert 'Nothing to do' in again.stdout
 
 
-def test_torch_files_hold_the_same(run, tmp_path, in_process):
+def test_torch_files_hold_the_same(run, tmp_path):
     out = tmp_path / 'out'
-    done = in_process(
+    done = extract_features(
         run['config'], run['checkpoint'], run['videos'] / 'walk', out,
         '--format', 'pt', '--views', 12)
     assert done.returncode == 0, done.stderr
@@ -137,34 +109,34 @@ def test_torch_files_hold_the_same(run, tmp_path, in_process):
     (None, ('--views', 0), '--views is 0: give at least 1'),
 ])
 def test_faulty_arguments_are_one_sentence_with_the_remedy(
-        place, value, message, run, tmp_path, in_process):
+        place, value, message, run, tmp_path):
     args = [run['config'], run['checkpoint'], run['videos'], tmp_path / 'o']
     if place is None:
         args += value
     else:
         args[place] = value
-    done = in_process(*args)
+    done = extract_features(*args)
     assert done.returncode == 1
     assert message in done.stderr
     assert 'Traceback' not in done.stderr
 
 
-def test_another_models_checkpoint_is_refused(run, tmp_path, in_process):
+def test_another_models_checkpoint_is_refused(run, tmp_path):
     path = tmp_path / 'other.pth'
     torch.save(dict(state_dict=dict(weight=torch.ones(1))), path)
-    done = in_process(run['config'], path, run['videos'], tmp_path / 'out')
+    done = extract_features(run['config'], path, run['videos'],
+                            tmp_path / 'out')
     assert done.returncode == 1
     assert 'error: ' in done.stderr
     assert 'backbone.encoder.conv1.weight' in done.stderr
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_config_without_a_test_pipeline_is_refused(run, tmp_path,
-                                                     in_process):
+def test_a_config_without_a_test_pipeline_is_refused(run, tmp_path):
     cfg = Config.fromfile(run['config'])
     path = tmp_path / 'config.py'
     Config(dict(model=cfg.model.to_dict())).dump(path)
-    done = in_process(path, run['checkpoint'], run['videos'],
-                      tmp_path / 'out')
+    done = extract_features(path, run['checkpoint'], run['videos'],
+                            tmp_path / 'out')
     assert done.returncode == 1
     assert 'The config has no test_pipeline: name the steps' in done.stderr
