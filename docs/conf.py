@@ -48,6 +48,8 @@ exclude_patterns = ['.*', 'build', 'data', 'dist', 'mmvidadapt', 'site',
 myst_heading_anchors = 3
 highlight_language = 'none'
 html_theme = 'furo'
+html_static_path = ['static']
+html_css_files = ['site.css']
 html_title = f'{project} {release}'
 
 

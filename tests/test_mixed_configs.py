@@ -83,6 +83,36 @@ def test_readme_names_every_config() -> None:
     assert sorted(re.findall(r'^\| `(.*)\.py` \|', text, re.M)) == NAMES
 
 
+def test_the_page_shows_mixes_on_other_data(tmp_path: Path) -> None:
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    blocks = re.findall(r'<!-- file: (\S+) -->\n```python\n(.*?)```',
+                        PAGE.read_text(), re.DOTALL)
+    assert PAGE.read_text().count('```python') == len(blocks) == 2
+    full = load('mote/vitl_ucf101.py')
+    for path, text in blocks:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+        cfg = Config.fromfile(tmp_path / path)
+        model = cfg.model
+        assert [one.type for one in model.backbone.adapters] == ['InTI']
+        assert (model.neck.type, model.cls_head.classes) == ('MoTE', 'ucf101')
+        rates = cfg.optim_wrapper.paramwise_cfg.custom_keys
+        assert rates['backbone'].lr_mult == .07
+        assert rates['backbone.adapters'].lr_mult == 1
+        for split in ('val', 'test'):
+            for key in ('ann_file', 'data_prefix'):
+                assert (cfg[f'{split}_dataloader'].dataset[key]
+                        == full[f'{split}_dataloader'].dataset[key])
+        train = cfg.train_dataloader.dataset
+        if 'few_shot' in path:
+            assert train.dataset.ann_file.endswith('/shots16_seed1.txt')
+            assert cfg.train_cfg.max_epochs == 10
+        else:
+            assert train.ann_file == full.train_dataloader.dataset.ann_file
+            assert train.data_prefix == (
+                full.train_dataloader.dataset.data_prefix)
+
+
 def test_the_page_is_what_the_table_and_the_configs_say() -> None:
     done = plain_tool('mixing.py', '--check')
     assert done.returncode == 0, done.stderr

@@ -81,6 +81,52 @@ third starts as CLIP: a linear map from the side features into the joint
 space, which starts at zero, is added to CLIP's frame features
 (`add_to_clip=True`).
 
+## On other data
+
+InTI and MoTE on all videos of UCF-101 ([its lists](data.md#ucf-101)), starting
+from CLIP:
+
+<!-- file: data/mine/ucf101.py -->
+```python
+_base_ = '../../configs/mixed/vitb_k400_inti-mote.py'
+
+videos = dict(video='data/ucf101/videos')
+lists = 'data/ucf101/ucf101_{{}}_split_1_videos.txt'
+val = dict(ann_file=lists.format('val'), data_prefix=videos)
+
+model = dict(cls_head=dict(classes='ucf101'))
+train_dataloader = dict(
+    dataset=dict(ann_file=lists.format('train'), data_prefix=videos))
+val_dataloader = dict(dataset=val)
+test_dataloader = dict(dataset=val)
+```
+
+Where MoTE has a config for the data, as for 16 videos of each class, only InTI
+and its rate are to add:
+
+<!-- file: data/mine/few_shot.py -->
+```python
+_base_ = '../../configs/mote/vitb_fewshot_ucf101.py'
+
+model = dict(backbone=dict(adapters=[dict(type='InTI', layers=[5, 7])]))
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys={{'backbone.adapters': dict(lr_mult=1.)}}))
+```
+
+What to watch in a mix of your own:
+
+- **Rates.** MoTE's recipe gives `backbone` 0.07 of the rate; what is new inside
+  takes the whole rate by `custom_keys`, as above. InTI's recipe has one rate
+  for all, that of CLIP.
+- **Frames.** Each InTI halves what the neck sees: 8 become 2.
+- **Lists replace lists.** Write `adapters` whole: what the base config has
+  there is gone. Several adapters may share blocks; at one place they run in
+  the order of the list.
+- **Videos of your own.** `tools/data/make_lists.py my_videos data/mine --base
+  configs/mixed/vitb_k400_inti-mote.py` writes lists and config
+  ([own_data.md](own_data.md)).
+
 ## Try it
 
 `bash tools/quickstart.sh --method mixed` trains the five at the size of the
