@@ -24,7 +24,7 @@ PAGES = sorted(
         'README.md', 'CONTRIBUTING.md', 'docs/**/*.md', 'tools/**/*.md',
         'configs/**/*.md') for path in ROOT.glob(pattern))
 _FENCE = re.compile(
-    r'(?:^[ ]*<!-- (?P<note>.*?) -->\n)?'
+    r'(?:^[ ]*<!-- (?P<note>[^\n]*?) -->\n)?'
     r'^(?P<indent>[ ]*)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^[ ]*```',
     re.DOTALL | re.MULTILINE)
 _VARIABLE = re.compile(r'[A-Z][A-Z0-9_]*=\S*$')

@@ -61,9 +61,10 @@ TESTED = {
 }
 SHARED = ('bash', 'pip', 'source')
 #: How many Python blocks a document has that is not in ``TESTED``, each with
-#: a test below or, that of README.md, in test_readme.py.
+#: a test below or, those of README.md and mixing.md, in test_readme.py and
+#: test_mixed_configs.py.
 BLOCKS = {'README.md': 1, 'docs/compatibility.md': 1, 'docs/inti.md': 1,
-          'docs/text.md': 2, 'docs/weights.md': 5}
+          'docs/mixing.md': 2, 'docs/text.md': 2, 'docs/weights.md': 5}
 #: Commands that are not pasted, and the test that does the same.
 ELSEWHERE = {
     'source .venv/bin/activate':
@@ -92,6 +93,10 @@ ELSEWHERE = {
         'test_two_processes_give_the_scores_of_one',
     'python tools/train.py data/mine/mixed.py':
         'tests/test_readme.py::test_the_config_of_the_readme_trains',
+    'python tools/benchmark.py data/mine/config.py --modes memory --dtypes '
+    'bf16 --batch 4':
+        'tests/test_tools/test_benchmark.py::'
+        'test_memory_is_measured_in_a_process_of_its_own',
     # A GPU's batch; without the option, .ci/full runs it.
     'python tools/benchmark.py --batch 8':
         'tests/test_tools/test_benchmark.py::'
@@ -182,7 +187,11 @@ class Checkout:
         """
         if words[0] in ('tools/train.py', 'tools/test.py',
                         'tools/test_protocol.py'):
-            words = [word for word in words if word != '--synthetic']
+            if '--synthetic' in words:
+                place = words.index('--synthetic')
+                numbered = words[place + 1:place + 2] and (
+                    words[place + 1].isdigit())
+                del words[place:place + 1 + bool(numbered)]
             more = ('--synthetic', '2', *more)
         variables = [f'{key}={value}' for key, value
                      in command.variables.items()]

@@ -2,10 +2,8 @@
 
 import inspect
 import re
-from pathlib import Path
 
 import pytest
-from mmengine.config import Config
 
 from mmvidadapt.models.adapters.inti import InTI
 from tests.conftest import ROOT
@@ -19,14 +17,6 @@ def rows(header: str) -> list[list[str]]:
     lines = TEXT[TEXT.index(header):].split('\n\n')[0].splitlines()
     return [[cell.strip() for cell in line.split('|')[1:-1]]
             for line in lines[2:]]
-
-
-def test_the_config_shown_is_the_one_of_the_paper(tmp_path: Path) -> None:
-    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
-    block, = re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL)
-    (tmp_path / 'mine.py').write_text(block)
-    assert (Config.fromfile(tmp_path / 'mine.py').model
-            == load('inti/vitb_k400.py').model)
 
 
 def test_every_option_has_the_value_and_the_choices_of_the_table() -> None:

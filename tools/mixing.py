@@ -116,7 +116,7 @@ optim_wrapper = dict(
 
 What to watch in a mix of your own:
 
-- **Rates.** MoTE's recipe gives `backbone` 0.07 of the rate; what is new inside
+- **Rates.** MoTE's recipe gives `backbone` 0.07 of the rate; what is new in it
   takes the whole rate by `custom_keys`, as above. InTI's recipe has one rate
   for all, that of CLIP.
 - **Frames.** Each InTI halves what the neck sees: 8 become 2.
