@@ -12,18 +12,13 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=tools/setup_env.sh
 . "$root/tools/setup_env.sh"
 mmvidadapt_help "$@"
-mmvidadapt_setup "$@" || exit 1
-if [ "${#MMVIDADAPT_ARGS[@]}" -gt 0 ]; then
-    echo "usage: bash tools/docs.sh [--active | --as-is]" >&2
-    exit 2
-fi
-mmvidadapt_exact docs || exit 1
+mmvidadapt_exact docs "$@" || exit
 cd "$root" || exit 1
 
 new="$(mktemp -d "$root/.site.XXXXXX")" || exit 1
 trap 'rm -rf "$new"' EXIT
-if ! PYTHONWARNINGS=ignore "$MMVIDADAPT_PYTHON" -m sphinx -q -W --keep-going -b html \
-    -c docs -d "$new/doctrees" . "$new/site"
+if ! PYTHONWARNINGS=ignore "$MMVIDADAPT_PYTHON" -m sphinx -q -W --keep-going \
+    -b html -c docs -d "$new/doctrees" . "$new/site"
 then
     echo "docs: mend the warnings above; site/ is as it was before" >&2
     exit 1

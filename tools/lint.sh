@@ -10,12 +10,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=tools/setup_env.sh
 . "$root/tools/setup_env.sh"
 mmvidadapt_help "$@"
-mmvidadapt_setup "$@" || exit 1
-if [ "${#MMVIDADAPT_ARGS[@]}" -gt 0 ]; then
-    echo "usage: bash tools/lint.sh [--active | --as-is]" >&2
-    exit 2
-fi
-mmvidadapt_exact lint || exit 1
+mmvidadapt_exact lint "$@" || exit
 cd "$root" || exit 1
 
 failed=()

@@ -201,10 +201,16 @@ mmvidadapt_setup() {
     _mva_setup "${own[@]}"
 }
 
-# Install the exact versions of requirements/$1.txt where others are there:
-# linters and the site builder, whose releases must not turn a green tree red.
-# Call it after mmvidadapt_setup.
+# Set up a tool for this repository itself, tools/$1.sh, which takes our own
+# options only, and install the exact versions of requirements/$1.txt where
+# others are there: linters and the site builder, whose releases must not turn a
+# green tree red. The rest are the arguments of the tool.
 mmvidadapt_exact() {
+    mmvidadapt_setup "${@:2}" || return 1
+    if [ "${#MMVIDADAPT_ARGS[@]}" -gt 0 ]; then
+        echo "usage: bash tools/$1.sh [--active | --as-is]" >&2
+        return 2
+    fi
     local file="$_mva_root/requirements/$1.txt"
     "$MMVIDADAPT_PYTHON" - "$file" << 'EOF' && return 0
 import sys
