@@ -134,7 +134,7 @@ quickstart (`configs/quickstart`), on videos of 16 combinations of a shape and
 a motion (base), and tests on these and on 8 other combinations (novel), as in
 [text.md](text.md#try-it). Chance is 6.2 and 12.5 %; who does not see the order
 of frames is right in half of the clips at best. Seed 0, 8 epochs, 400 clips of
-each kind:
+each kind; HM is the harmonic mean of base and novel:
 
 | mix | base | novel | HM | trained parameters | MMACs a clip |
 | --- | --- | --- | --- | --- | --- |
