@@ -18,6 +18,12 @@ def test_file_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_its_folder_is_made(tmp_path: Path) -> None:
+    with whole_file(tmp_path / 'new' / 'folder' / 'a.txt') as partial:
+        partial.write_text('new')
+    assert (tmp_path / 'new' / 'folder' / 'a.txt').read_text() == 'new'
+
+
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / 'a.txt'
     path.write_text('old')

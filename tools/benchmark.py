@@ -1163,7 +1163,6 @@ def main_data(args: argparse.Namespace) -> None:
         steps=args.repeats, device=args.device)
     print(found)
     out = Path(args.out).with_suffix('.json')
-    out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as partial:
         partial.write_text(json.dumps(found.as_dict(), indent=2) + '\n')
     print(f'wrote {out}')
@@ -1225,7 +1224,6 @@ def main(args: argparse.Namespace) -> None:
             case.worker.close()
     frames = frames_of(read_entry(entries[0], args.frames))
     out = Path(args.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out.with_suffix('.json')) as partial:
         partial.write_text(json.dumps(
             dict(environment=where, batch=args.batch, frames=frames,

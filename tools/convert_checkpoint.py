@@ -176,7 +176,6 @@ def write_pair(state_dict: dict, cfg: Config, out: Path,
         title (str): First line of the config, a comment.
     """
     text = cfg.pretty_text.replace(_SPLIT, '{{$SPLIT:1}}')
-    out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out.with_suffix('.py')) as config, \
             whole_file(out) as checkpoint:
         torch.save(dict(state_dict=state_dict, meta=dict(cfg=text)),

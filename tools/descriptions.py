@@ -339,7 +339,6 @@ def merge(args: argparse.Namespace) -> None:
 
 def _write(path: Path, content: dict[str, list[str]]) -> None:
     """Write a file as the published ones are, to the byte."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
         partial.write_bytes(json.dumps(content, indent=4).encode())
 

@@ -54,7 +54,6 @@ def check(args: argparse.Namespace) -> Path:
 
     Raises:
         ValueError: If the name does not fit the format.
-        FileNotFoundError: If the folder does not exist.
         FileExistsError: If a file does.
     """
     require(args.format)
@@ -62,9 +61,6 @@ def check(args: argparse.Namespace) -> Path:
     if args.out.suffix != suffix:
         raise ValueError(f'{args.out} does not end in {suffix}: name the file '
                          'so, or choose another --format')
-    if not args.out.parent.is_dir():
-        raise FileNotFoundError(f'{args.out.parent} does not exist: make the '
-                                'folder first')
     about = args.out.with_suffix('.json')
     for path in (args.out, about):
         if path.exists():

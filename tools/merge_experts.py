@@ -238,7 +238,6 @@ def write(state: Mapping[str, Tensor], meta: dict, out: Path) -> None:
         meta (dict): Its metadata.
         out (Path): The file.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as partial:
         torch.save(dict(state_dict=dict(state), meta=meta), partial)
 

@@ -112,8 +112,7 @@ def check(args: argparse.Namespace, videos: Sequence[Path]) -> None:
 
     Raises:
         ValueError: If options do not fit each other or the videos.
-        FileNotFoundError: If a folder to write into does not exist.
-        PermissionError: If it cannot be written to.
+        PermissionError: If a folder cannot be written to.
     """
     if args.window is None:
         for name in ('stride', 'fps'):
@@ -149,18 +148,16 @@ def check_target(path: Path, videos: Sequence[Path]) -> None:
 
     Raises:
         ValueError: If it is of the other kind, or would change a video.
-        FileNotFoundError: If the folder of a file does not exist.
         PermissionError: If the folder cannot be written to.
     """
     folder = path.parent if path.suffix else path
-    if path.suffix and not folder.is_dir():
-        raise FileNotFoundError(f'{folder} does not exist: make the folder '
-                                'first')
     if path.exists() and path.is_dir() == bool(path.suffix):
         kind = 'folder' if path.suffix else 'file'
         raise ValueError(f'{path} is a {kind}: choose another name')
     there = next(place for place in (folder, *folder.absolute().parents)
                  if place.exists())
+    if not there.is_dir():
+        raise ValueError(f'{there} is a file: choose another folder')
     if not os.access(there, os.W_OK):
         raise PermissionError(f'{there} cannot be written to: choose another '
                               'folder')

@@ -65,7 +65,6 @@ def main(args: argparse.Namespace) -> None:
         args.work_dir.resolve().name, str(args.work_dir), run, run.config,
         scores, args.clips))
     out = args.out or args.work_dir / 'report.html'
-    out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as partial:
         partial.write_text(page, encoding='utf-8')
     print(f'wrote {out} ({len(page) / 1e6:.1f} MB)')

@@ -229,7 +229,6 @@ def say(text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a file, in one of several processes."""
     if is_main_process():
-        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
             partial.write_text(json.dumps(content, indent=2) + '\n',
                                encoding='utf-8')

@@ -233,6 +233,5 @@ def save_weights(model: SmallCLIP, path: Path) -> None:
         model (SmallCLIP): The model.
         path (Path): File that ``weights=`` of an encoder can name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part:
         torch.save(model.openai_state_dict(), part)

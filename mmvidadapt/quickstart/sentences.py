@@ -62,7 +62,6 @@ def write_descriptions(classes: Sequence[ActionClass], folder: Path) -> None:
         folder (Path): Gets ``spatial.json`` and ``temporal.json``, which
             :func:`mmvidadapt.datasets.class_descriptions` reads.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for kind in Sentences._fields:
         found = {c.text: getattr(describe(c), kind) for c in classes}
         with whole_file(folder / f'{kind}.json') as part:

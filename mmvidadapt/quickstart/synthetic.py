@@ -225,7 +225,6 @@ def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
     Raises:
         ValueError: If this build of OpenCV cannot encode mp4.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     height, width = frames.shape[1:3]
     with whole_file(path) as part:
         writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*'mp4v'),

@@ -154,7 +154,6 @@ def save(features: dict[str, Tensor], target: Path) -> None:
         features (dict[str, Tensor]): What to write.
         target (Path): ``.npz`` or ``.pt``.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(target) as partial, partial.open('wb') as file:
         if target.suffix == '.pt':
             torch.save(features, file)
