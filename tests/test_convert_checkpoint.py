@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,8 @@ def test_what_the_documentation_shows_runs(
     code, = re.findall('```python\n(.*?)```', text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     shell = shell.replace('SRC', str(source)).replace('DST', 'ours')
-    first, second = (line.split() for line in shell.splitlines())
+    first, second = (shlex.split(line, comments=True)
+                     for line in shell.splitlines())
     assert first[:2] == ['python', 'tools/convert_checkpoint.py']
     assert second[:2] == ['python', 'tools/test.py']
     done = convert(*first[2:])
