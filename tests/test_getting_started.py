@@ -65,8 +65,9 @@ def test_the_files_named_are_those_of_the_quickstart(checkout: Path) -> None:
 
 def test_predictions_are_printed_written_and_drawn(checkout: Path) -> None:
     done = run('predict.py')
-    assert done.stdout.count('tunnel_') == 2
-    assert 'a ball rolling' in done.stdout
+    # One training step knows no class; that it names some is what counts.
+    assert len(re.findall(r'tunnel_\w+_000\.mp4: a [a-z ]+ 0\.\d+, a ',
+                          done.stdout)) == 2
     assert len(json.loads(Path('.quickstart/scores.json').read_text())) > 0
     assert cv2.imread('.quickstart/sheet.png').std() > 10
 
