@@ -64,7 +64,7 @@ SHARED = ('bash', 'pip', 'source')
 #: a test below or, those of README.md and mixing.md, in test_readme.py and
 #: test_mixed_configs.py.
 BLOCKS = {'README.md': 1, 'docs/compatibility.md': 1, 'docs/inti.md': 1,
-          'docs/mixing.md': 2, 'docs/text.md': 2, 'docs/weights.md': 5}
+          'docs/mixing.md': 2, 'docs/text.md': 2, 'docs/weights.md': 6}
 #: Commands that are not pasted, and the test that does the same.
 ELSEWHERE = {
     'source .venv/bin/activate':
@@ -597,7 +597,11 @@ def test_blocks_of_weights_are_encoders(root: Path) -> None:
     mae = full_size({**fragment(page, 1).encoder,
                      'type': 'CLIPVisionEncoder'})
     assert mae.conv1.bias is not None and mae.ln_post.eps == 1e-6
-    viclip = fragment(page, 2).model
+    beit = full_size({**fragment(page, 2).encoder,
+                      'type': 'CLIPVisionEncoder'})
+    table = beit.transformer.resblocks[11].attn.rel_pos_bias.table
+    assert table.shape == (27 * 27 + 3, 12)
+    viclip = fragment(page, 3).model
     video = full_size(viclip.backbone.encoder)
     text = full_size({**viclip.cls_head.text, 'type': 'CLIPTextEncoder'})
     assert video.kind == 'joint' and text.arch.context_length == 32
@@ -610,7 +614,7 @@ def test_blocks_of_weights_save_and_convert(
     tds_clip = Path(checkout.config('configs/tds_clip/vitb_ssv2.py')).resolve()
     monkeypatch.chdir(tmp_path)
     init_default_scope('mmaction')
-    whole, convert = (text for _, text in blocks('docs/weights.md')[3:])
+    whole, convert = (text for _, text in blocks('docs/weights.md')[4:])
     cfg = Config.fromfile(tds_clip).model
     clip = MODELS.build(cfg).backbone.encoder.state_dict()
     torch.save(clip, 'clip.pt')

@@ -84,6 +84,9 @@ LINEAR = dict(neck='no neck', head='linear head')
 PLAIN = dict(backbone__encoder__act='gelu',
              backbone__encoder__arch__pre_norm=False,
              backbone__encoder__arch__norm_eps=1e-6)
+BEIT = dict(PLAIN, backbone__encoder__arch__abs_pos_emb=False,
+            backbone__encoder__arch__rel_pos_bias=True)
+MEANS = dict(BEIT, backbone__encoder__out_type='avg_featmap')
 MORE = {
     'InTI twice': Mix.of(INTI, backbone__adapters=[
         dict(type='InTI', layers=[0, 1])], backbone__num_frames=2 * FRAMES),
@@ -99,6 +102,10 @@ PLAIN_VITS = {
         INTI._replace(mode='frozen', **LINEAR), **PLAIN),
     'TDS-CLIP on a ViT that is no CLIP': Mix.of(
         TDS._replace(**LINEAR), **PLAIN),
+    'InTI in a BEiT': Mix.of(INTI._replace(**LINEAR), **MEANS),
+    'InTI in a frozen BEiT': Mix.of(
+        INTI._replace(mode='frozen', **LINEAR), **MEANS),
+    'TDS-CLIP on a BEiT': Mix.of(TDS._replace(**LINEAR), **BEIT),
 }
 MORE['TDS-CLIP alone, projected by the text head'].trained.remove(
     'backbone.to_clip')

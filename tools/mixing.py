@@ -62,8 +62,8 @@ scores. The others must end with the sentence given.
 {words}
 
 All rows but those with a text head hold for other image models, too:
-[ViTs that are no CLIP](weights.md#vits-that-are-no-clip), such as MAE, DINO
-or DeiT. The test runs InTI and TDS-CLIP on one.
+[ViTs that are no CLIP](weights.md#vits-that-are-no-clip), such as MAE, DINO,
+DeiT or BEiT. The test runs InTI and TDS-CLIP on a plain one and on a BEiT.
 
 ## Configs
 

@@ -97,8 +97,11 @@ class _FirstQuery(TorchFunctionMode):
             query, key = args[:2]  # (B, heads, L, D/heads)
             unit = torch.eye(key.shape[-2], dtype=key.dtype,
                              device=key.device).expand(*key.shape[:2], -1, -1)
+            bias = kwargs.get('attn_mask')  # (1, heads, L, L)
+            first = dict(kwargs, attn_mask=None if bias is None else
+                         bias[:, :, :1])
             self.shares.append(
-                func(query[:, :, :1], key, unit, **kwargs)[:, :, 0])
+                func(query[:, :, :1], key, unit, **first)[:, :, 0])
         return func(*args, **kwargs)
 
 

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.backbones.clip_vit import CLIPViT
-from ..models.clip.layout import TokenLayout
 from ..models.clip.vision_encoder import CLIPVisionEncoder, EncoderOutput
 from ..models.heads.frame_head import FrameHead
 from ..models.necks.mote import MoTE
@@ -311,10 +310,7 @@ def _attention(encoder: CLIPVisionEncoder, encoded: EncoderOutput, row: int,
     tokens, layout = encoded.tokens, encoded.layout
     tokens = layout.split_frames(tokens)[row]  # (T', 1+N, W)
     middle = len(tokens) // 2
-    # To the encoder each patch is the class token of a frame of its own.
-    patches = encoder.class_features(
-        tokens[middle, 1:, None], TokenLayout(
-            'framewise', 1, layout.grid_size))[:, 0]  # (N, D)
+    patches = encoder.to_features(tokens[middle, 1:])  # (N, D)
     patches = F.normalize(patches.float(), dim=-1)
     cosines = {
         name: (patches @ F.normalize(video.float(), dim=-1)).view(

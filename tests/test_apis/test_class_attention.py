@@ -62,6 +62,27 @@ def test_shares_are_those_of_open_clip() -> None:
     assert found[1].patches.std() > .01
 
 
+def test_relative_positions_take_part() -> None:
+    ours = backbone(arch=dict(ARCH, rel_pos_bias=True))
+    x = clip()
+    with torch.no_grad():
+        tokens = ours.encoder.ln_pre(ours.encoder.embed(
+            x.transpose(1, 2).flatten(0, 1), 4)[0])
+        block = ours.encoder.transformer.resblocks[0]
+        block.attn.rel_pos_bias.table.normal_(std=2)
+        _, shares = F.multi_head_attention_forward(
+            *[block.ln_1(tokens).transpose(0, 1)] * 3, 32, 2,
+            block.attn.in_proj_weight, block.attn.in_proj_bias, None, None,
+            False, 0., block.attn.out_proj.weight, block.attn.out_proj.bias,
+            training=False, average_attn_weights=False,
+            attn_mask=block.attn.rel_pos_bias().expand(8, -1, -1, -1)
+            .flatten(0, 1))
+    found = class_attention(ours, x, [0])[0]
+    torch.testing.assert_close(found.itself.flatten(0, 1), shares[:, :, 0, 0])
+    torch.testing.assert_close(
+        found.patches.flatten(0, 1).flatten(2), shares[:, :, 0, 1:])
+
+
 def test_a_joint_class_token_looks_at_the_patches_of_all_frames() -> None:
     ours = backbone(kind='ViCLIPVisionEncoder')
     x = clip()

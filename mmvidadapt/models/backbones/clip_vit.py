@@ -20,7 +20,8 @@ class CLIPViT(BaseModule):
     ::
 
         (B,3,T,H,W) -> frames (B*T,3,H,W) -> encoder + adapters
-                    -> class tokens, or what a reader makes of them
+                    -> class tokens, means over patches (out_type of the
+                       encoder), or what a reader makes of them
                     -> frame features (B,T',D)
 
     Args:
@@ -44,7 +45,7 @@ class CLIPViT(BaseModule):
     Raises:
         ValueError: If an encoder or adapter option is not valid, more than
             one reader wants to read out the clip, or a reader does and the
-            encoder is to normalise or project class tokens as well.
+            encoder is to make frame features as well.
     """
 
     def __init__(self,
@@ -70,12 +71,12 @@ class CLIPViT(BaseModule):
                              f'{" and ".join(reads_out)}: keep one')
         if reads_out:
             # The reader brings its own norm; ln_post would never train.
-            for option in ('post_norm', 'project'):
+            for option in ('post_norm', 'project', 'out_type'):
                 if encoder.get(option):
                     raise ValueError(
-                        f'{option}=True has nothing to work on, because '
-                        f'{reads_out[0]} reads out the clip: remove {option} '
-                        'from encoder')
+                        f'{option}={encoder[option]!r} has nothing to '
+                        f'work on, because {reads_out[0]} reads out the clip: '
+                        f'remove {option} from encoder')
             encoder['post_norm'] = False
         self.num_frames = num_frames
         self.encoder = cls(**encoder)

@@ -97,8 +97,8 @@ class SideCLIPViT(BaseModule):
         check_switches (bool): Refuse a checkpoint that was trained with
             other values of what its shapes do not tell (``num_frames``,
             ``num_heads``, ``alpha``, ``beta``, ``stem_padding``,
-            ``difference``, ``kernel_size``, CLIP's heads and activation);
-            switch it off to fine-tune one.
+            ``difference``, ``kernel_size``, CLIP's heads, activation and, with
+            ``add_to_clip``, ``out_type``); switch it off to fine-tune one.
         init_cfg (dict | None): mmengine's initialisation config.
 
     Shapes:
@@ -199,7 +199,8 @@ class SideCLIPViT(BaseModule):
             window=self.window, alpha=values['alpha'], beta=values['beta'],
             stem_padding=values['stem_padding'], td_layers=layers,
             difference=difference, kernel_size=kernel_size,
-            clip_heads=arch.num_heads, act=self.encoder.act))
+            clip_heads=arch.num_heads, act=self.encoder.act,
+            out_type=self.encoder.out_type if add_to_clip else None))
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode clips.
@@ -334,14 +335,17 @@ def _frozen_encoder(encoder: dict, add_to_clip: bool) -> dict:
             f'SideCLIPViT reads the tokens of each frame, and {name} has '
             'none: use a CLIPVisionEncoder (no type needed), or CLIPViT with '
             f'frozen=True and adapters in {name}')
-    fixed = dict(frozen=True, post_norm=add_to_clip, project=add_to_clip)
+    fixed: dict[str, Any] = dict(
+        frozen=True, post_norm=add_to_clip, project=add_to_clip)
+    if not add_to_clip:
+        fixed['out_type'] = 'cls_token'  # of features that nobody reads
     for key, value in fixed.items():
         if encoder.get(key, value) != value:
             reason = ('adds to the features of' if add_to_clip else
                       'reads the blocks of')
             raise ValueError(
                 f'{key}={encoder[key]!r} in encoder, but a side network '
-                f'{reason} a frozen CLIP, {key}={value}: remove it, or use '
+                f'{reason} a frozen CLIP, {key}={value!r}: remove it, or use '
                 'CLIPViT')
     return {**encoder, **fixed}
 

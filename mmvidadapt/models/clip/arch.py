@@ -34,6 +34,11 @@ class VisionArch:
             bias in the patch embedding instead.
         norm_eps (float): Added to the variance in every LayerNorm; 1e-6 in
             mmpretrain's other ViTs.
+        abs_pos_emb (bool): Whether positions are added to the tokens before
+            the first block; not in BEiT.
+        rel_pos_bias (bool): Whether every block has a
+            :class:`~mmvidadapt.models.clip.block.RelativePositionBias`, as in
+            BEiT.
     """
 
     embed_dims: int
@@ -45,6 +50,8 @@ class VisionArch:
     mlp_ratio: float = 4.0
     pre_norm: bool = True
     norm_eps: float = 1e-5
+    abs_pos_emb: bool = True
+    rel_pos_bias: bool = False
 
     @property
     def grid_size(self) -> Tuple[int, int]:
@@ -116,10 +123,11 @@ def _from_dict(sizes: dict, cls: Type[Arch]) -> Arch:
         raise ValueError(
             f'arch={sizes} lacks {", ".join(missing)}: give them, or an '
             "open_clip name as in dict(name='ViT-B-16', ...)")
+    flags = [f.name for f in fields(cls) if f.type is bool]
     for key, value in sizes.items():
-        if key == 'pre_norm':
+        if key in flags:
             if not isinstance(value, bool):
-                raise ValueError(f'arch has pre_norm={value!r}: give True '
+                raise ValueError(f'arch has {key}={value!r}: give True '
                                  'or False')
         elif not isinstance(value, (int, float)) or value <= 0:
             raise ValueError(f'arch has {key}={value!r}: give a positive '

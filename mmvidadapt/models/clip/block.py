@@ -54,6 +54,43 @@ def build_activation(act: str) -> nn.Module:
     return _ACTIVATIONS[act]()
 
 
+class RelativePositionBias(nn.Module):
+    """What BEiT's attention adds for the places of query and key.
+
+    ``softmax(q k^T / sqrt(d) + bias)``: one learned number for each head and
+    each offset between two patches, and three more for pairs with the class
+    token (class token to patch, patch to class token, to itself).
+
+    Source: *BEiT: BERT Pre-Training of Image Transformers*, ICLR 2022, in the
+    rows of mmpretrain's ``BEiTViT``.
+
+    Args:
+        num_heads (int): Heads.
+        grid_size (tuple[int, int]): Patch rows and columns, ``N = h*w``.
+    """
+
+    def __init__(self, num_heads: int, grid_size: tuple[int, int]) -> None:
+        super().__init__()
+        rows, cols = grid_size
+        offsets = (2 * rows - 1) * (2 * cols - 1)
+        self.table = nn.Parameter(torch.empty(offsets + 3, num_heads))
+        nn.init.trunc_normal_(self.table, std=0.02)
+        patch = torch.arange(rows * cols)
+        y, x = patch // cols, patch % cols
+        index = ((y[:, None] - y + rows - 1) * (2 * cols - 1)
+                 + x[:, None] - x + cols - 1)  # query, key
+        index = F.pad(index, (1, 0, 1, 0), value=offsets)
+        index[1:, 0] = offsets + 1
+        index[0, 0] = offsets + 2
+        # Follows from the sizes, so no checkpoint needs it.
+        self.register_buffer('index', index.int(), persistent=False)
+
+    def forward(self) -> Tensor:
+        """The bias ``(1, heads, 1+N, 1+N)``."""
+        bias = F.embedding(self.index, self.table)
+        return bias.permute(2, 0, 1).contiguous().unsqueeze(0)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with packed projections.
 
@@ -61,16 +98,20 @@ class Attention(nn.Module):
         embed_dims (int): Token channels ``D``.
         num_heads (int): Heads.
         causal (bool): Whether a token sees only itself and earlier tokens.
+        rel_pos_grid (tuple[int, int] | None): Patch grid of a
+            :class:`RelativePositionBias`; none if not given.
 
     Shapes:
         - Input and output: ``(B, L, D)``.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int,
-                 causal: bool = False) -> None:
+    def __init__(self, embed_dims: int, num_heads: int, causal: bool = False,
+                 rel_pos_grid: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.causal = causal
+        self.rel_pos_bias = None if rel_pos_grid is None else (
+            RelativePositionBias(num_heads, rel_pos_grid))
         self.in_proj_weight = nn.Parameter(
             torch.empty(3 * embed_dims, embed_dims))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dims))
@@ -100,7 +141,11 @@ class Attention(nn.Module):
                     parts[i] = parts[i] + residual
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
                    for part in parts)  # (B, heads, L, D/heads)
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        # Without a bias torch is free to take its fastest kernel.
+        bias = None if self.rel_pos_bias is None else (
+            self.rel_pos_bias().to(q.dtype))
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias,
+                                           is_causal=self.causal)
         x = x.transpose(1, 2).flatten(2)  # (B, L, D)
         out = self.out_proj(x)
         for adapter in adapters:
@@ -152,13 +197,15 @@ class ResidualAttentionBlock(nn.Module):
         causal (bool): Causal attention, for text.
         drop_path_rate (float): Stochastic depth of both residuals; whole
             clips are dropped.
+        rel_pos_grid (tuple[int, int] | None): As for :class:`Attention`.
     """  # noqa: E501
 
     def __init__(self, embed_dims: int, num_heads: int, act: str,
                  mlp_ratio: float = 4.0, causal: bool = False,
-                 drop_path_rate: float = 0.) -> None:
+                 drop_path_rate: float = 0.,
+                 rel_pos_grid: tuple[int, int] | None = None) -> None:
         super().__init__()
-        self.attn = Attention(embed_dims, num_heads, causal)
+        self.attn = Attention(embed_dims, num_heads, causal, rel_pos_grid)
         self.ln_1 = nn.LayerNorm(embed_dims)
         self.mlp = MLP(embed_dims, int(embed_dims * mlp_ratio), act)
         self.ln_2 = nn.LayerNorm(embed_dims)
@@ -280,18 +327,21 @@ class Transformer(BaseModule):
         drop_path_rate (float): Stochastic depth of the last block; it grows
             linearly from 0 at the first. Whole clips are dropped.
         with_cp (bool): Recompute each block in backward to save memory.
+        rel_pos_grid (tuple[int, int] | None): As for :class:`Attention`.
     """
 
     def __init__(self, embed_dims: int, num_layers: int, num_heads: int,
                  act: str, mlp_ratio: float = 4.0, causal: bool = False,
-                 drop_path_rate: float = 0., with_cp: bool = False) -> None:
+                 drop_path_rate: float = 0., with_cp: bool = False,
+                 rel_pos_grid: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.with_cp = with_cp
         rates = [drop_path_rate * i / max(num_layers - 1, 1)
                  for i in range(num_layers)]
         self.resblocks = nn.ModuleList(
             ResidualAttentionBlock(embed_dims, num_heads, act, mlp_ratio,
-                                   causal, rate) for rate in rates)
+                                   causal, rate, rel_pos_grid)
+            for rate in rates)
         self._init_parameters(embed_dims, num_layers)
 
     def _init_parameters(self, embed_dims: int, num_layers: int) -> None:

@@ -78,6 +78,15 @@ class TokenLayout:
             return x[:, :1]
         return self.split_frames(x)[:, :, 0]
 
+    def mean_patches(self, x: Tensor) -> Tensor:
+        """Average the patch tokens of each frame.
+
+        Shapes:
+            - Input: ``(B*T, 1+N, D)``.
+            - Output: ``(B, T, D)``, without the class token.
+        """
+        return self.split_frames(x)[:, :, 1:].mean(dim=2)
+
     def split_patches(self, x: Tensor) -> Tensor:
         """View the patch tokens of a joint layout by place and frame.
 

@@ -50,19 +50,23 @@ class Layout:
 
 _MMPRETRAIN = (
     (r'^(backbone\.|visual\.)?(?=cls_token$|pos_embed$|patch_embed\.'
-     r'|pre_norm\.|layers\.|ln1\.)', 'visual.'),
+     r'|pre_norm\.|layers\.|ln[12]\.|rel_pos_bias\.)', 'visual.'),
     (r'^visual\.cls_token$', 'visual.class_embedding'),
     (r'^visual\.pos_embed$', 'visual.positional_embedding'),
     (r'^visual\.patch_embed\.projection\.', 'visual.conv1.'),
     (r'^visual\.pre_norm\.', 'visual.ln_pre.'),
-    (r'^visual\.ln1\.', 'visual.ln_post.'),
+    # Two norms, of which the first is for class tokens.
+    (r'^visual\.ln1\.', 'visual.ln_class.'),
+    (r'^visual\.ln2\.', 'visual.ln_mean.'),
     (r'^visual_proj\.proj$', 'visual.proj'),
     (r'^visual\.layers\.', 'visual.transformer.resblocks.'),
     (r'\.ln([12])\.', r'.ln_\1.'),
     (r'\.attn\.qkv\.', '.attn.in_proj_'),
     (r'\.attn\.proj\.', '.attn.out_proj.'),
-    (r'\.attn\.gamma1\.(weight|scale)$', '.attn.out_proj.gamma'),
-    (r'\.ffn\.gamma2\.(weight|scale)$', '.mlp.c_proj.gamma'),
+    (r'(\.attn\.gamma1\.(weight|scale)|\.gamma_1)$', '.attn.out_proj.gamma'),
+    (r'(\.ffn\.gamma2\.(weight|scale)|\.gamma_2)$', '.mlp.c_proj.gamma'),
+    (r'\.relative_position_bias_table$', '.table'),
+    (r'\.attn\.table$', '.attn.rel_pos_bias.table'),
     (r'\.ffn\.layers\.0\.0\.', '.mlp.c_fc.'),
     (r'\.ffn\.layers\.1\.', '.mlp.c_proj.'),
     (_TEXT, 'text.'),
@@ -106,15 +110,12 @@ LAYOUTS = (
         name="mmpretrain's VisionTransformer",
         mark=r'^(backbone\.)?patch_embed\.projection\.',
         renames=_MMPRETRAIN,
-        others=r'(head|neck|data_preprocessor)\..*',
-        refused=(
-            (r'\.relative_position_bias_table$',
-             'a BEiT, whose attention has relative positions: use a ViT that '
-             'has none, such as MAE, DINO or DeiT'),
-            (r'^(backbone\.)?ln2\.',
-             'a ViT whose features are means over patches, and here they are '
-             'class tokens: use the file from before its fine-tuning, or one '
-             "with out_type='cls_token'"))),
+        others=(r'(head|neck|target_generator|data_preprocessor)\..*'
+                r'|(backbone\.)?mask_token|.*\.relative_position_index'),
+        refused=((
+            r'^(backbone\.)?layers\.\d+\.ffn\.w12\.',
+            'a ViT with SwiGLU layers, which no encoder here has: use one '
+            'with GELU, such as MAE, DINO, DeiT or BEiT'), )),
     Layout(
         name='ViCLIP',
         mark=r'^vision_encoder\.class_embedding$',

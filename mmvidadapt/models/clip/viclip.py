@@ -99,6 +99,12 @@ class ViCLIPVisionEncoder(CLIPVisionEncoder):
             raise ValueError(
                 'pre_norm=False in arch is an image model that is no CLIP, '
                 'and a ViCLIP begins with a norm: use a CLIPVisionEncoder')
+        if (not self.arch.abs_pos_emb or self.arch.rel_pos_bias
+                or self.out_type != 'cls_token'):
+            raise ValueError(
+                'a ViCLIP has positions, no relative ones, and one class '
+                'token for a clip: remove abs_pos_emb and rel_pos_bias from '
+                'arch and out_type from encoder, or use a CLIPVisionEncoder')
         self.tubelet_size = tubelet_size
         self.temporal_resize = temporal_resize
         width = self.arch.embed_dims
@@ -126,6 +132,7 @@ class ViCLIPVisionEncoder(CLIPVisionEncoder):
         temporal = self._temporal_positions(num_frames)  # (1, T', D)
         x, grid = self.patches(frames)  # (B*T', N, D)
         places = self.positional_embedding
+        assert places is not None  # __init__ refuses abs_pos_emb=False
         layout = TokenLayout(self.kind, temporal.shape[1], grid)
         x = (x + places[1:]).unflatten(0, (-1, layout.num_frames))
         x = (x + temporal[:, :, None]).transpose(1, 2).flatten(1, 2)

@@ -13,6 +13,9 @@ from .block import Transformer
 from .layout import TokenLayout
 from .weights import load_vision_weights
 
+#: What a frame feature is read from, in mmpretrain's words.
+OUT_TYPES = ('cls_token', 'avg_featmap')
+
 
 class EncoderOutput(NamedTuple):
     """What an encoder returns: tokens, their layout, states of readers."""
@@ -34,7 +37,8 @@ class CLIPVisionEncoder(BaseModule):
 
     Adapters are handed to :meth:`forward`; the encoder never owns any, so its
     state dict is CLIP's and loads strictly. With ``pre_norm=False`` in
-    ``arch`` it is any other plain ViT with a class token (MAE, DINO, DeiT).
+    ``arch`` it is any other plain ViT with a class token (MAE, DINO, DeiT),
+    with ``rel_pos_bias=True`` and ``abs_pos_emb=False`` as well a BEiT.
 
     Attributes:
         kind (str): Layout of its tokens.
@@ -49,8 +53,12 @@ class CLIPVisionEncoder(BaseModule):
             :func:`mmvidadapt.models.clip.weights.load_vision_weights`. Read
             by :meth:`init_weights`.
         post_norm (bool): Whether to keep ``ln_post``.
-        project (bool): Whether to map class tokens into the joint
+        project (bool): Whether to map frame features into the joint
             image-text space.
+        out_type (str): What the feature of a frame is read from:
+            ``'cls_token'``, or the mean over its patches
+            (``'avg_featmap'``), which ``ln_post`` then normalises. Checked
+            against ``weights`` in mmpretrain's layout.
         frozen (bool): Keep every parameter as it is and stay in eval mode.
         drop_path_rate (float): Stochastic depth of the last block; it grows
             linearly from 0 at the first. Whole clips are dropped.
@@ -72,12 +80,17 @@ class CLIPVisionEncoder(BaseModule):
                  weights: str | None = None,
                  post_norm: bool = True,
                  project: bool = False,
+                 out_type: str = 'cls_token',
                  frozen: bool = False,
                  drop_path_rate: float = 0.,
                  with_cp: bool = False,
                  save_frozen: bool = False,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
+        if out_type not in OUT_TYPES:
+            raise ValueError(f'unknown out_type={out_type!r}: use '
+                             f'{" or ".join(OUT_TYPES)}')
+        self.out_type = out_type
         self.arch_name = arch_name(arch)
         self.arch = arch = vision_arch(arch)
         self.act = act
@@ -89,11 +102,13 @@ class CLIPVisionEncoder(BaseModule):
                                bias=not arch.pre_norm)
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(
-            scale * torch.randn(1 + rows * cols, width))
+            scale * torch.randn(1 + rows * cols, width)
+        ) if arch.abs_pos_emb else None
         self.ln_pre = nn.LayerNorm(width) if arch.pre_norm else nn.Identity()
         self.transformer = Transformer(
             width, arch.num_layers, arch.num_heads, act, arch.mlp_ratio,
-            drop_path_rate=drop_path_rate, with_cp=with_cp)
+            drop_path_rate=drop_path_rate, with_cp=with_cp,
+            rel_pos_grid=arch.grid_size if arch.rel_pos_bias else None)
         self.ln_post = nn.LayerNorm(width) if post_norm else nn.Identity()
         self.proj = nn.Parameter(
             scale * torch.randn(width, arch.output_dims)) if project else None
@@ -136,7 +151,9 @@ class CLIPVisionEncoder(BaseModule):
         """
         x, grid = self.patches(frames)
         cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
-        x = torch.cat([cls, x], dim=1) + self.positional_embedding
+        x = torch.cat([cls, x], dim=1)
+        if self.positional_embedding is not None:
+            x = x + self.positional_embedding
         return x, TokenLayout(self.kind, num_frames, grid)
 
     def patches(self, frames: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
@@ -187,7 +204,7 @@ class CLIPVisionEncoder(BaseModule):
             *self.transformer(x, layout, stacks, frozen=self.frozen))
 
     def class_features(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
-        """Features from the class tokens.
+        """Features of frames, from class tokens or from means over patches.
 
         Args:
             tokens (Tensor): Tokens after the last block.
@@ -197,5 +214,18 @@ class CLIPVisionEncoder(BaseModule):
             Tensor: ``(B, T', output_dims)``, not L2-normalised; ``T'`` is 1
             in a joint layout.
         """
-        x = self.ln_post(layout.class_tokens(tokens))
+        return self.to_features(
+            layout.class_tokens(tokens) if self.out_type == 'cls_token'
+            else layout.mean_patches(tokens))
+
+    def to_features(self, tokens: Tensor) -> Tensor:
+        """What becomes of a class token: norm and projection.
+
+        Args:
+            tokens (Tensor): Tokens after the last block, ``(..., D)``.
+
+        Returns:
+            Tensor: ``(..., output_dims)``, not L2-normalised.
+        """
+        x = self.ln_post(tokens)
         return x if self.proj is None else x @ self.proj

@@ -12,6 +12,7 @@ from a source that you trust.
 """
 
 import json
+import math
 import os
 import re
 import tempfile
@@ -30,7 +31,7 @@ from ...compat.checkpoints import CheckpointError, read_checkpoint
 from ..frozen_weights import fingerprints_in
 from ..locking import file_lock
 from ..published import without_wrappers
-from .arch import tag_owner
+from .arch import VisionArch, tag_owner
 from .layouts import Layout, detect_layout, split_towers
 
 #: Weights inside a folder of Hugging Face's hub, in order of preference.
@@ -43,6 +44,19 @@ _CONTAINERS = ('state_dict', 'model')
 _OPTIONAL = ('ln_post.weight', 'ln_post.bias', 'proj')
 #: Hugging Face's names of the two activations.
 _HF_ACTS = ('quick_gelu', 'gelu')
+#: Names of the last norm in mmpretrain's files, by what it normalises.
+_LAST_NORMS = dict(cls_token='ln_class.', avg_featmap='ln_mean.')
+#: What tells ViTs apart, by option of ``arch``: what the file has or has not,
+#: and a tensor that shows it.
+_FORMS = dict(
+    pre_norm=('the norm before the first block that every CLIP has',
+              re.compile(r'ln_pre\.weight')),
+    abs_pos_emb=('positions added to its tokens',
+                 re.compile('positional_embedding')),
+    rel_pos_bias=('relative positions in its attention',
+                  re.compile(r'(.*\.)?rel_pos_bias\.table')))
+#: Relative positions of the first block.
+_TABLE = 'transformer.resblocks.0.attn.rel_pos_bias.table'
 #: Ways to give a temporal embedding more frames; the last refuses.
 TEMPORAL_RESIZES = ('linear', 'zeros', None)
 _TEMPORAL = 'temporal_positional_embedding'
@@ -80,7 +94,8 @@ def load_vision_weights(encoder: nn.Module, weights: str) -> list[str]:
             OpenAI's TorchScript archive (from a trusted source only) or
             state dict, open_clip's, Hugging Face's ``CLIPModel`` and
             ``CLIPVisionModel``, mmpretrain's multimodal ``CLIP`` and
-            ``VisionTransformer``, ViCLIP's, or a checkpoint of mmvidadapt.
+            ``VisionTransformer`` and ``BEiTViT``, ViCLIP's, or a checkpoint of
+            mmvidadapt.
 
     Returns:
         list[str]: Names of tensors that were computed from those of the
@@ -126,19 +141,24 @@ def _load(encoder: nn.Module, weights: str, tower: str) -> list[str]:
     if not tensors:
         raise ValueError(f'{path} ({layout.name}) holds no {kind} tower: give '
                          f'weights that have one')
-    own = dict(encoder.named_parameters())  # the encoders have no buffers
+    own = dict(encoder.named_parameters())  # checkpoints have no buffers
+    fitted = _Fitted([], [])
+    source = f'{path} ({layout.name})'
+    if tower == 'visual':
+        _check_form(tensors, encoder.arch, source)
+        _share_table(tensors, own, fitted)
+        _name_last_norm(tensors, own, encoder.out_type, source)
     left_out = [name for name in _OPTIONAL
                 if name in tensors and name not in own]
     for name in left_out:
         del tensors[name]
-    _check_sizes(tensors, own, f'{path} ({layout.name})')
-    fitted = _Fitted([], [])
+    _check_sizes(tensors, own, source)
     if tower == 'visual' and not encoder.arch.pre_norm:
         _fit_biases(tensors, own, fitted)
     _fit_positions(tensors, own, tower, str(path), fitted)
     if _TEMPORAL in own:
         _fit_frames(tensors, own, encoder.temporal_resize, str(path), fitted)
-    check_names(tensors, own, f'{path} ({layout.name})')
+    check_names(tensors, own, source)
     dtypes = sorted({str(t.dtype).replace('torch.', '')
                      for t in tensors.values()})
     encoder.load_state_dict({k: v.float() for k, v in tensors.items()})
@@ -366,6 +386,7 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
             ('vocab_size', 'token_embedding.weight', 0),
             ('patch_size', 'conv1.weight', -1),
             ('mlp channels', 'transformer.resblocks.0.mlp.c_fc.weight', 0),
+            ('num_heads', _TABLE, 1),
             ('output_dims', 'proj', 1),
             ('output_dims', 'text_projection', 1)):
         if name in tensors and tensors[name].dim() > axis:
@@ -376,21 +397,64 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     return sizes
 
 
-def _check_sizes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
-                 source: str) -> None:
-    if 'class_embedding' not in tensors and 'class_embedding' in own:
+def _name_last_norm(tensors: dict[str, Tensor], own: Mapping[str, Tensor],
+                    out_type: str, source: str) -> None:
+    """Give the last norm of mmpretrain's files our name."""
+    found = [kind for kind, norm in _LAST_NORMS.items()
+             if any(name.startswith(norm) for name in tensors)]
+    if 'ln_post.weight' in own and found and found != [out_type]:
+        has = ('class tokens' if found == ['cls_token'] else
+               'means over patches')
+        raise ValueError(
+            f'{source} is a ViT whose features are {has}, '
+            + ('with a norm before and after the mean: set post_norm=False '
+               'in encoder to do without both' if len(found) > 1 else
+               f'and out_type={out_type!r} reads others: set out_type='
+               f'{found[0]!r} in encoder, or post_norm=False to do without '
+               'its last norm'))
+    for kind in found:
+        for part in ('weight', 'bias'):
+            value = tensors.pop(f'{_LAST_NORMS[kind]}{part}', None)
+            if value is not None:
+                tensors[f'ln_post.{part}'] = value
+
+
+def _check_form(tensors: Mapping[str, Tensor], arch: VisionArch,
+                source: str) -> None:
+    """Refuse a tower that is no plain ViT, or another one than ``arch``."""
+    if 'class_embedding' not in tensors:
         raise ValueError(
             f'{source} holds an image tower that is not a plain ViT (no class '
             'token): use weights of one such as ViT-B-32, ViT-B-16 or '
             'ViT-L-14')
-    has, needs = ('ln_pre.weight' in names for names in (tensors, own))
-    if has != needs and 'class_embedding' in own:
+    wrong = {}
+    for option, (_, mark) in _FORMS.items():
+        has = any(mark.fullmatch(name) for name in tensors)
+        if has != getattr(arch, option):
+            wrong[option] = has
+    if wrong:
+        said = ', '.join(f'with{"" if has else "out"} {_FORMS[option][0]}'
+                         for option, has in wrong.items())
+        options = [f'{option}={has}' for option, has in wrong.items()]
+        if wrong.get('pre_norm') is False:
+            options.append('norm_eps=1e-6')
         raise ValueError(
-            f'{source} is a ViT with{"" if has else "out"} the norm before '
-            'the first block that every CLIP has: '
-            + ('remove pre_norm=False from arch, or use weights of another '
-               'ViT' if has else 'set pre_norm=False and norm_eps=1e-6 in '
-               'arch, or use weights of a CLIP'))
+            f'{source} is a ViT {said}: set {", ".join(options)} in arch, or '
+            'use other weights')
+
+
+def _share_table(tensors: dict[str, Tensor], own: Mapping[str, Tensor],
+                 fitted: _Fitted) -> None:
+    """Give every block the relative positions that a file has once."""
+    table = tensors.pop('rel_pos_bias.table', None)
+    if table is not None:
+        tensors.update({name: table for name in own
+                        if name.endswith('.rel_pos_bias.table')})
+        fitted.told.append('relative positions copied to every block')
+
+
+def _check_sizes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
+                 source: str) -> None:
     found, wanted = _sizes(tensors), _sizes(own)
     wrong = [size for size in wanted
              if size in found and found[size] != wanted[size]]
@@ -401,6 +465,14 @@ def _check_sizes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
             + ' but the encoder has '
             + ', '.join(f'{size}={wanted[size]}' for size in wrong)
             + ': set arch to the model of this file, or use other weights')
+    table = tensors.get(_TABLE)
+    if table is not None and table.shape != own[_TABLE].shape:
+        # (2n - 1)^2 offsets of n x n patches, 3 pairs with the class token
+        side = (math.isqrt(len(table) - 3) + 1) // 2
+        raise ValueError(
+            f'{source} has relative positions of {side}x{side} patches, which '
+            'are not resized: set image_size='
+            f'{side * wanted["patch_size"]} in arch, or use other weights')
     if _TEMPORAL in tensors and _TEMPORAL not in own:
         raise ValueError(
             f'{source} holds a video tower, with a temporal embedding, and '
@@ -410,8 +482,17 @@ def _check_sizes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
 
 def _fit_biases(tensors: dict[str, Tensor], own: Mapping[str, Tensor],
                 fitted: _Fitted) -> None:
-    """Zeros for the biases of projections of a ViT that has none."""
+    """Zeros for the biases of projections of a ViT that has none.
+
+    Those of keys alone, which a BEiT lacks, change nothing: all keys of a
+    query get the same from it, and softmax takes that off.
+    """
     biases = [name for name in own if name.endswith('.attn.in_proj_bias')]
+    for name in biases:
+        names = [name.replace('in_proj', part) for part in 'qv']
+        if all(part in tensors for part in names):
+            q, v = (tensors.pop(part) for part in names)
+            tensors[name] = torch.cat([q, torch.zeros_like(q), v])
     if not any(name in tensors for name in biases):
         tensors.update({name: torch.zeros_like(own[name], device='cpu')
                         for name in biases})
@@ -564,4 +645,5 @@ def check_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
         raise ValueError(
             f'{source} does not fit this encoder: it {"; it ".join(faults)}; '
             'give weights of the same kind of CLIP (an image file without '
-            'projection needs project=False)')
+            'projection needs project=False, one without a last norm '
+            'post_norm=False)')

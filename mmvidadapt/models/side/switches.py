@@ -7,7 +7,8 @@ from typing import Any
 def side_switches(*, num_frames: int, num_heads: int, window: int,
                   alpha: float | None, beta: float, stem_padding: int,
                   td_layers: Sequence[int], difference: str, kernel_size: int,
-                  clip_heads: int, act: str) -> dict[str, Any]:
+                  clip_heads: int, act: str,
+                  out_type: str | None = None) -> dict[str, Any]:
     """The switches that a checkpoint of a side network remembers.
 
     What has no effect is left out: the weight of frame differences where a
@@ -25,6 +26,8 @@ def side_switches(*, num_frames: int, num_heads: int, window: int,
         kernel_size (int): Frames of its pool or convolution.
         clip_heads (int): Heads of CLIP.
         act (str): CLIP's activation.
+        out_type (str | None): What CLIP's frame features are read from, if
+            they are read at all.
 
     Returns:
         dict[str, Any]: By the names of the options.
@@ -33,6 +36,8 @@ def side_switches(*, num_frames: int, num_heads: int, window: int,
         'num_frames': num_frames, 'num_heads': num_heads, 'beta': beta,
         'stem_padding': stem_padding, 'encoder.arch.num_heads': clip_heads,
         'encoder.act': act}
+    if out_type is not None:
+        switches['encoder.out_type'] = out_type
     if window > 1:
         switches['alpha'] = alpha
     if td_layers:

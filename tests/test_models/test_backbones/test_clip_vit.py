@@ -131,14 +131,19 @@ def test_reader_may_replace_the_features():
     assert model.adapters[0].fc.weight.grad.any()
 
 
-@pytest.mark.parametrize('option', ['post_norm', 'project'])
-def test_reader_leaves_no_class_tokens_to_normalise_or_project(option):
+@pytest.mark.parametrize('option, value', [
+    ('post_norm', True), ('project', True), ('out_type', 'avg_featmap')])
+def test_reader_leaves_no_frame_features_to_make(option, value):
     reader = dict(type='ReadOut', layers=[1])
-    with pytest.raises(ValueError, match=f'{option}=True has nothing to work '
-                       'on, because ReadOut reads out the clip: remove '
+    with pytest.raises(ValueError, match=f'{option}={value!r} has nothing to '
+                       'work on, because ReadOut reads out the clip: remove '
                        f'{option} from encoder'):
-        _build(reader, encoder={option: True})
-    _build(reader, encoder={option: False})
+        _build(reader, encoder={option: value})
+
+
+@pytest.mark.parametrize('option', ['post_norm', 'project'])
+def test_reader_leaves_alone_what_is_switched_off(option):
+    _build(dict(type='ReadOut', layers=[1]), encoder={option: False})
 
 
 @pytest.mark.parametrize('changes, message', [

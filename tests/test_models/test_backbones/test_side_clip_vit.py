@@ -358,12 +358,15 @@ def test_encoder_stays_byte_for_byte_while_the_side_trains() -> None:
                         or name == 'backbone.switches'), name
 
 
-@pytest.mark.parametrize('option', ['post_norm', 'project'])
-def test_encoder_is_never_anything_but_frozen_blocks(option) -> None:
-    with pytest.raises(ValueError, match=f'{option}=True in encoder, but a '
-                       f'side network reads the blocks of a frozen CLIP, '
-                       f'{option}=False: remove it'):
-        side(encoder=dict(arch=ARCH, act='quick_gelu', **{option: True}))
+@pytest.mark.parametrize('option, value, wanted', [
+    ('post_norm', True, False), ('project', True, False),
+    ('out_type', 'avg_featmap', 'cls_token')])
+def test_encoder_is_never_anything_but_frozen_blocks(
+        option, value, wanted) -> None:
+    with pytest.raises(ValueError, match=f'{option}={value!r} in encoder, but '
+                       'a side network reads the blocks of a frozen CLIP, '
+                       f'{option}={wanted!r}: remove it'):
+        side(encoder=dict(arch=ARCH, act='quick_gelu', **{option: value}))
     with pytest.raises(ValueError, match='frozen=False in encoder'):
         side(encoder=dict(arch=ARCH, act='quick_gelu', frozen=False))
 
@@ -371,11 +374,12 @@ def test_encoder_is_never_anything_but_frozen_blocks(option) -> None:
 # -- added to CLIP's features ----------------------------------------------
 
 
-def test_features_added_to_clip_s_start_as_clip_s() -> None:
-    model = started(add_to_clip=True).eval()
+@pytest.mark.parametrize('out_type', ['cls_token', 'avg_featmap'])
+def test_features_added_to_clip_s_start_as_clip_s(out_type) -> None:
+    encoder = dict(arch=ARCH, act='quick_gelu', out_type=out_type)
+    model = started(add_to_clip=True, encoder=encoder).eval()
     plain = MODELS.build(dict(
-        type='CLIPViT', num_frames=T, encoder=dict(
-            arch=ARCH, act='quick_gelu', project=True)))
+        type='CLIPViT', num_frames=T, encoder=dict(encoder, project=True)))
     plain.encoder.load_state_dict(model.encoder.state_dict())
     x = clip()
     with torch.no_grad():
@@ -657,6 +661,15 @@ def test_checkpoint_of_other_switches_is_refused(
     assert len(warned) == 1 and told in warned[0]
     assert torch.equal(model.switches, own)
     assert torch.equal(model.stem.centre.weight, theirs.stem.centre.weight)
+
+
+def test_what_clip_s_features_are_read_from_is_remembered() -> None:
+    encoder = dict(arch=ARCH, act='quick_gelu', out_type='avg_featmap')
+    theirs = side(add_to_clip=True, encoder=encoder).state_dict()
+    with pytest.raises(PartialLoadError, match="encoder.out_type='avg_featmap'"
+                       ", and SideCLIPViT has encoder.out_type='cls_token'"):
+        side(add_to_clip=True).load_state_dict(theirs)
+    assert 'encoder.out_type' not in switches_from_tensor(side().switches)
 
 
 def test_switches_without_an_effect_are_not_compared() -> None:
