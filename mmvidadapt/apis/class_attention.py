@@ -34,7 +34,9 @@ def class_attention(backbone: nn.Module, clip: Tensor,
     """Attention of the class tokens to patches, in chosen layers.
 
     Runs the backbone once, in eval mode, and leaves it as it was. Adapters
-    take part as they do in the model.
+    take part as they do in the model. Where frame features are means over
+    patches (``out_type='avg_featmap'``), nothing is read from the class token
+    of the last block.
 
     Args:
         backbone (nn.Module): A ``CLIPViT``, or a ``SideCLIPViT``, whose CLIP

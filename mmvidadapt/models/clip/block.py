@@ -142,8 +142,7 @@ class Attention(nn.Module):
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
                    for part in parts)  # (B, heads, L, D/heads)
         # Without a bias torch is free to take its fastest kernel.
-        bias = None if self.rel_pos_bias is None else (
-            self.rel_pos_bias().to(q.dtype))
+        bias = None if self.rel_pos_bias is None else self.rel_pos_bias()
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias,
                                            is_causal=self.causal)
         x = x.transpose(1, 2).flatten(2)  # (B, L, D)

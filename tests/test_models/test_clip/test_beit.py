@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mmvidadapt.apis import exporting
-from mmvidadapt.models.backbones import CLIPViT
+from mmvidadapt.models.backbones import CLIPViT, SideCLIPViT
 from mmvidadapt.models.clip.viclip import ViCLIPVisionEncoder
 from mmvidadapt.models.clip.vision_encoder import CLIPVisionEncoder
 from tests import tiny_clip as tiny
@@ -145,6 +145,20 @@ def test_a_frozen_beit_is_left_to_its_source(tmp_path):
     again = CLIPVisionEncoder(**OPTIONS, weights=path, frozen=True)
     again.load_state_dict(small)
     assert_equal_features(again, theirs)
+
+
+def test_a_side_network_reads_the_blocks_of_a_beit(tmp_path):
+    theirs = mmpretrain_model()
+    path = saved(theirs, tmp_path / 'beit.pth')
+    side = SideCLIPViT(dict(arch=ARCH, act='gelu', weights=path),
+                       num_frames=2, side_dims=16, num_heads=2, window=1)
+    side.init_weights()
+    theirs.out_type = 'raw'
+    with torch.no_grad():
+        torch.testing.assert_close(side.encoder(images(), 1).tokens,
+                                   theirs(images())[-1], atol=1e-5, rtol=1e-5)
+    assert [name for name in side.state_dict()
+            if name.startswith('encoder.')] == ['encoder.fingerprint']
 
 
 # -- around the attention --------------------------------------------------
