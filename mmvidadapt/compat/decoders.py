@@ -123,8 +123,9 @@ def _upright(old_transform: Callable[[Any, dict], dict]
     def transform(self: Any, results: dict) -> dict:
         reader = _Wanted(results['video_reader'], results['frame_inds'])
         results = old_transform(self, dict(results, video_reader=reader))
-        results['imgs'] = [np.ascontiguousarray(np.rot90(
-            img, reader.quarters)) for img in results['imgs']]
+        # Copied, because what stands in for missing frames is one array.
+        results['imgs'] = [np.rot90(img, reader.quarters).copy()
+                           for img in results['imgs']]
         results['original_shape'] = results['img_shape'] = (
             results['imgs'][0].shape[:2])
         return results
