@@ -163,7 +163,9 @@ def check_target(path: Path, videos: Sequence[Path]) -> None:
                               'folder')
     looked_at = {video.resolve() for video in videos}
     if not path.suffix:
-        looked_at |= {video.parent for video in looked_at}
+        # Those of a link, and of what it leads to.
+        looked_at |= {place.parent.resolve()
+                      for place in (*looked_at, *videos)}
     frames = {video.resolve() for video in videos if video.is_dir()}
     if path.resolve() in looked_at or folder.resolve() in frames:
         raise ValueError(f'{path} would change the videos that are looked '

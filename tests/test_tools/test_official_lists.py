@@ -275,7 +275,8 @@ def test_another_csv_is_refused(content, message, tmp_path):
 
 @pytest.mark.parametrize('content, message', [
     ('<html>', 'train.json is not JSON'),
-    ('[{"id": "1"}]', 'entry 1 has no id or no template')])
+    ('[{"id": "1"}]', 'entry 1 has no id or no template'),
+    ('{"Closing something": "0"}', 'entry 1 has no id or no template')])
 def test_another_json_is_refused(content, message, tmp_path):
     toy_data_sets.sthv2(tmp_path, shots=1)
     (tmp_path / 'annotations' / 'train.json').write_text(content)

@@ -226,8 +226,13 @@ def test_videos_that_are_looked_at_are_never_written_over(
     frames = tmp_path / 'frames'
     frames.mkdir()
     cv2.imwrite(str(frames / 'img_00001.jpg'), np.zeros((48, 64, 3)))
+    links = tmp_path / 'links'
+    links.mkdir()
+    (links / 'a.mp4').symlink_to(folder / 'a.mp4')
     before = {path: path.read_bytes() for path in tmp_path.rglob('*.*')}
     for show, *what in ((folder, folder), (folder, folder / 'c.avi'),
+                        (links, links), (links / 'a.mp4', links),
+                        (folder, links / 'a.mp4'),
                         (folder / 'a.mp4', folder / 'a.mp4'),
                         (folder / '..' / 'mine' / 'a.mp4', folder / 'a.mp4'),
                         (frames / 'sheet.png', frames), (frames, frames)):

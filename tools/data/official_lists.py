@@ -129,7 +129,8 @@ def _sthv2(annotations: Path, name: str) -> Iterator[Entry]:
                          'again') from error
     for number, video in enumerate(videos, 1):
         place = f'{path}, entry {number}'
-        if not {'id', 'template'} <= video.keys():
+        if not (isinstance(video, dict)
+                and {'id', 'template'} <= video.keys()):
             raise ValueError(f'{place} has no id or no template: take the '
                              'file of the training or validation videos')
         yield Entry((str(video['id']),), video['template'], place)
