@@ -57,6 +57,9 @@ def test_own_files_are_made_step_by_step(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == '51\n'
     assert [language for language, _ in STEPS] == [
         'shell', 'python', 'shell', 'shell']
+    assert COMMANDS == [
+        line.strip() for language, code in STEPS if language == 'shell'
+        for line in code.splitlines() if line.strip()]
     # And a config reads them.
     (tmp_path / 'config.py').write_text(
         f"_base_ = '{ROOT}/configs/msta/vitb_fewshot_hmdb51.py'\n{CONFIG}")

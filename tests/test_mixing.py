@@ -198,8 +198,10 @@ def check_gradients(model: nn.Module, mix: Mix) -> None:
         assert own, part
         assert not [name for name, value in own.items()
                     if not value.requires_grad]
-        idle = {name for name, value in own.items()
-                if value.grad is None or not value.grad.any()}
+        # None at all would stop DDP.
+        assert not [name for name, value in own.items()
+                    if value.grad is None]
+        idle = {name for name, value in own.items() if not value.grad.any()}
         assert all((found := NO_GRADIENT.search(name))
                    and found[2] in (None, str(last)) for name in idle), idle
     for part in mix.frozen:
