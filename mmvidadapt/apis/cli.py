@@ -115,11 +115,22 @@ def change_config(cfg: Config, options: dict | None) -> None:
         options (dict | None): Parsed ``--cfg-options``, if there were any.
 
     Raises:
-        ValueError: If an option has parts and what it changes is no dict.
+        ValueError: If an option has parts and what it changes is no dict, or
+            names a part that a list does not have.
     """
-    if options is not None:
+    if options is None:
+        return
+    try:
         with _merging('--cfg-options', '{0}._delete_=True beside it'):
             cfg.merge_from_dict(options)
+    except (TypeError, KeyError) as error:
+        if not re.search('list indices must be|exceeds the length of list',
+                         str(error)):
+            raise
+        raise ValueError(
+            '--cfg-options names a part that a list does not have: give its '
+            'place from 0, as in model.backbone.adapters.0.layers=[5]'
+        ) from error
 
 
 @contextmanager

@@ -111,6 +111,16 @@ def test_a_dict_in_place_of_a_name_is_one_sentence(tmp_path: Path) -> None:
         assert "'name': 'gelu'" in tool('get_flops.py', *args).error
 
 
+@pytest.mark.parametrize('place', ['layers', '7.layers', '7'])
+def test_a_part_that_a_list_lacks_is_one_sentence(
+        place: str, tmp_path: Path) -> None:
+    tiny = write_tiny_config('inti/vitb_k400.py', tmp_path)
+    option = f'model.backbone.adapters.{place}=[0]'
+    assert tool('get_flops.py', tiny, '--cfg-options', option).error == (
+        '--cfg-options names a part that a list does not have: give its '
+        'place from 0, as in model.backbone.adapters.0.layers=[5]')
+
+
 def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
     config = write_tiny_config('inti/vitb_k400.py', tmp_path)
     done = tool('test.py', config, 'no_such.pth', '--work-dir',
