@@ -16,7 +16,7 @@ from mmvidadapt.apis.cli import (
 )
 from mmvidadapt.apis.complexity import input_shape
 from mmvidadapt.apis.exporting import FORMATS, Exporter, require
-from mmvidadapt.files import whole_file
+from mmvidadapt.files import check_folder, whole_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,6 +55,7 @@ def check(args: argparse.Namespace) -> Path:
     Raises:
         ValueError: If the name does not fit the format.
         FileExistsError: If a file does.
+        PermissionError: If the folder cannot be written to.
     """
     require(args.format)
     suffix = FORMATS[args.format]
@@ -66,6 +67,7 @@ def check(args: argparse.Namespace) -> Path:
         if path.exists():
             raise FileExistsError(f'{path} exists: choose another name, or '
                                   'delete it first')
+    check_folder(args.out.parent)
     return about
 
 

@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from mmvidadapt.apis.cli import (
 )
 from mmvidadapt.datasets.broken_video import BrokenVideoError
 from mmvidadapt.datasets.video_files import VIDEO_SUFFIXES, find_videos
-from mmvidadapt.files import whole_file
+from mmvidadapt.files import check_folder, whole_file
 from mmvidadapt.visualization.predictions import (
     draw_sheet,
     draw_timeline,
@@ -154,13 +153,7 @@ def check_target(path: Path, videos: Sequence[Path]) -> None:
     if path.exists() and path.is_dir() == bool(path.suffix):
         kind = 'folder' if path.suffix else 'file'
         raise ValueError(f'{path} is a {kind}: choose another name')
-    there = next(place for place in (folder, *folder.absolute().parents)
-                 if place.exists())
-    if not there.is_dir():
-        raise ValueError(f'{there} is a file: choose another folder')
-    if not os.access(there, os.W_OK):
-        raise PermissionError(f'{there} cannot be written to: choose another '
-                              'folder')
+    check_folder(folder)
     looked_at = {video.resolve() for video in videos}
     if not path.suffix:
         # Those of a link, and of what it leads to.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..apis.class_attention import ClassAttention, class_attention
-from .canvas import FrameTable
+from .canvas import FrameTable, names_as_written
 from .videos import add_video_arguments, look_at, write_numbers
 
 SUMMARY = ('attention of the class token to the patches of the frames of a '
@@ -81,6 +81,7 @@ def _of_head(found: ClassAttention,
     return patches.numpy(), itself.numpy()
 
 
+@names_as_written
 def draw_attention(
         frames: np.ndarray,
         shares: Mapping[int, tuple[np.ndarray, np.ndarray]], joint: bool,

@@ -18,8 +18,9 @@ from matplotlib.image import AxesImage
 
 from ..files import whole_file
 
-#: Names of classes and files may hold dollars, which are no formulas.
-plt.rcParams['text.parse_math'] = False
+#: Decorates what draws names of classes and files: dollars in them are no
+#: formulas. Figures of whoever imports this package stay as they are.
+names_as_written = plt.rc_context({'text.parse_math': False})
 
 #: Long names would leave no room for the picture: so many letters, and how
 #: many of them from the end (most of Something-Something's stay apart).

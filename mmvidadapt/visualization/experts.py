@@ -32,6 +32,7 @@ from ..models.necks.experts import has_experts
 from .canvas import (
     add_scale,
     heat_map,
+    names_as_written,
     numbered,
     row_name,
     save_figure,
@@ -265,6 +266,7 @@ def _look(parts: Sequence[str]) -> dict[str, dict]:
         color=_COLOURS[part], marker=_MARKERS[part]) for part in parts}
 
 
+@names_as_written
 def draw_accuracy(accuracy: Mapping[str, float], num_videos: int,
                   num_classes: int, path: Path) -> None:
     """Accuracy of every part on one test set (Fig. 3, one of its axes).
@@ -291,6 +293,7 @@ def draw_accuracy(accuracy: Mapping[str, float], num_videos: int,
     save_figure(figure, path)
 
 
+@names_as_written
 def draw_plane(closed: Mapping[str, float], other: Mapping[str, float],
                path: Path) -> None:
     """Accuracy on trained classes against that on another test set (Fig. 3).
@@ -314,6 +317,7 @@ def draw_plane(closed: Mapping[str, float], other: Mapping[str, float],
     save_figure(figure, path)
 
 
+@names_as_written
 def draw_classes(classes: Sequence[Mapping[str, Any]],
                  parts: Sequence[str], number: int, path: Path) -> None:
     """Accuracy of merged model and experts by class (Fig. 4).
@@ -358,6 +362,7 @@ def draw_classes(classes: Sequence[Mapping[str, Any]],
     save_figure(figure, path)
 
 
+@names_as_written
 def draw_similarity(study: ExpertStudy, path: Path) -> None:
     """Similarity between experts and merged model (Fig. 7).
 
@@ -392,6 +397,7 @@ def draw_similarity(study: ExpertStudy, path: Path) -> None:
     save_figure(figure, path)
 
 
+@names_as_written
 def draw_attention(maps: Sequence[AttentionMap],
                    predicted: Mapping[str, Sequence[int]],
                    names: Sequence[str], path: Path) -> None:

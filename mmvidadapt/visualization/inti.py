@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..apis.inti_weights import pair_weights, path_weights
-from .canvas import FrameTable, numbered
+from .canvas import FrameTable, names_as_written, numbered
 from .videos import add_video_arguments, look_at, write_numbers
 
 SUMMARY = 'weights of tokens over the frames of a video, of every InTI'
@@ -58,6 +58,7 @@ def draw(args: argparse.Namespace) -> str:
                                   f'What InTI keeps of {look.title}', file))
 
 
+@names_as_written
 def draw_weights(frames: np.ndarray, weights: Sequence[np.ndarray],
                  grid: tuple[int, int], title: str, path: Path) -> None:
     """Frames, weights and aggregated frames of every InTI.

@@ -23,7 +23,7 @@ from ..datasets.video_files import (
     files_below,
 )
 from ..files import whole_file
-from .canvas import save_figure, short, strip, tile
+from .canvas import names_as_written, save_figure, short, strip, tile
 from .runs import spread
 
 __all__ = ['draw_sheet', 'draw_timeline', 'video_library', 'write_labelled']
@@ -58,6 +58,7 @@ def _thumbnails(video: Path, number: int, height: int = 120) -> np.ndarray:
                      for frame in frames])
 
 
+@names_as_written
 def draw_sheet(predictions: Sequence[Prediction], path: Path) -> list[Path]:
     """A contact sheet: frames of each video, and a bar for each class.
 
@@ -119,6 +120,7 @@ def _bars(axes: plt.Axes, one: Prediction, rows: int) -> None:
     axes.spines[['top', 'right', 'bottom']].set_visible(False)
 
 
+@names_as_written
 def draw_timeline(timeline: Timeline, path: Path, classes: int = 5) -> None:
     """Scores over time under frames of the video.
 
@@ -137,9 +139,12 @@ def draw_timeline(timeline: Timeline, path: Path, classes: int = 5) -> None:
     middles = timeline.starts + timeline.length / 2
     # Each window counts from its own start to the next one's.
     edges = np.concatenate([[0.], (middles[1:] + middles[:-1]) / 2, [ends]])
-    low, high = float(timeline.scores.min()), float(timeline.scores.max())
+    known = timeline.scores[np.isfinite(timeline.scores)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (
+        0., 1.)
     if low >= 0 and high <= 1:
         low, high = 0., max(.05, high)
+    high = max(high, low + .05)
     # A row for each class: curves in one would hide each other.
     for row, k in enumerate(shown, 1):
         axes = figure.add_subplot(grid[row], sharex=strip_axes)

@@ -23,7 +23,7 @@ from ..apis.video_classifier import config_classes
 from ..datasets.broken_video import BrokenVideoError
 from ..datasets.class_lists import class_names
 from ..version import __version__
-from .canvas import png, short, strip
+from .canvas import names_as_written, png, short, strip
 from .runs import spread, test_set
 
 #: More classes than these are drawn without names, or without numbers.
@@ -122,6 +122,7 @@ class Report:
                          for words in commands)
 
 
+@names_as_written
 def make_page(report: Report) -> str:
     """Write the page.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..apis.side_activations import side_activations, without_sme
-from .canvas import FrameTable, stretched
+from .canvas import FrameTable, names_as_written, stretched
 from .videos import Look, add_video_arguments, look_at, write_numbers
 
 SUMMARY = ('size of the tokens of a side network on the frames of a video, '
@@ -119,6 +119,7 @@ def _parts(found: Mapping[str, np.ndarray],
     return ['stem', *(f'block {layer % count}' for layer in layers)]
 
 
+@names_as_written
 def draw_activations(frames: np.ndarray, norms: Mapping[str, np.ndarray],
                      title: str, path: Path) -> None:
     """Frames, and how large the tokens of models are on them.

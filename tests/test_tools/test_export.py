@@ -101,6 +101,8 @@ def test_what_cannot_be_done_is_said_at_once(tmp_path) -> None:
     assert 'does not end in .pt2' in error(tmp_path / 'model.onnx')
     (tmp_path / 'model.json').touch()
     assert 'model.json exists' in error(tmp_path / 'model.pt2')
+    assert 'is a file: choose another folder' in error(
+        tmp_path / 'model.json' / 'model.pt2')
     with mock.patch.object(importlib.util, 'find_spec', return_value=None):
         assert "pip install '.[export]'" in error(
             tmp_path / 'a.onnx', 'onnx')

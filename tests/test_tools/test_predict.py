@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import cv2
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -211,6 +213,24 @@ def test_classes_over_time_do_not_hide_each_other(videos, tmp_path):
               for colour in ((31, 119, 180), (255, 127, 14), (44, 160, 44))]
     assert min(shares) > .04
     assert shares == pytest.approx([shares[0]] * 3, rel=.1)
+
+
+@pytest.mark.parametrize('scores', [np.full((3, 2), np.nan),
+                                    np.full((3, 2), 7.)])
+def test_scores_without_a_range_are_drawn(videos, tmp_path, scores):
+    path = tmp_path / 'time.png'
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        predictions.draw_timeline(predictions.Timeline(
+            str(videos / 'a.mp4'), ['a', 'b'], np.arange(3.), 1., scores),
+            path)
+    assert cv2.imread(str(path)) is not None
+
+
+def test_figures_of_others_keep_their_formulas(videos, tmp_path):
+    predictions.draw_sheet([predictions.Prediction(
+        str(videos / 'a.mp4'), ['a'], [1.])], tmp_path / 'sheet.png')
+    assert plt.rcParams['text.parse_math']
 
 
 def test_a_name_with_dollars_is_no_formula(videos, tmp_path):

@@ -107,7 +107,7 @@ def _kinetics(annotations: Path, names: Sequence[str]) -> Iterator[Entry]:
             video = row['youtube_id']
             # One clip of a video was taken, so its id alone will do.
             yield Entry((f'{video}_{start:06d}_{end:06d}', video),
-                        row['label'], place)
+                        row['label'] or '', place)
 
 
 def _sthv1(annotations: Path, name: str) -> Iterator[Entry]:
