@@ -11,7 +11,6 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import ndiff
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,10 +24,10 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
-from mmvidadapt.apis.cli import make_parser, run_tool
+from mmvidadapt.apis.cli import run_tool
 from mmvidadapt.apis.complexity import Complexity, Cost, count_complexity
+from mmvidadapt.apis.pages import keep_page, page_parser, table
 from mmvidadapt.datasets.class_lists import class_names
-from mmvidadapt.files import whole_file
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -783,19 +782,8 @@ METHODS: dict[str, Callable[[], Iterator[Row]]] = {
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = make_parser(
-        'Write docs/fidelity.md: numbers of the papers against those of the '
-        'configs.', 'python tools/fidelity.py --check')
-    parser.add_argument('--check', action='store_true',
-                        help='write nothing; fail if a row has moved')
-    parser.add_argument('--out', type=Path, default=ROOT / 'docs/fidelity.md',
-                        help='the file (default: docs/fidelity.md)')
-    return parser.parse_args()
-
-
-def line(cells: Sequence[str]) -> str:
-    """A line of a table in Markdown."""
-    return f'| {" | ".join(cells)} |'
+    return page_parser('numbers of the papers against those of the configs.',
+                       ROOT / 'docs/fidelity.md').parse_args()
 
 
 def page(methods: Mapping[str, Callable[[], Iterator[Row]]]) -> str:
@@ -811,8 +799,7 @@ def page(methods: Mapping[str, Callable[[], Iterator[Row]]]) -> str:
     notes: list[str] = []
     number = same = 0
     for title, rows in methods.items():
-        cells = [('paper', 'config', 'what', 'printed', 'ours', 'off', 'why'),
-                 ('---',) * 7]
+        cells = []
         for row in rows():
             ours = row.ours()
             row.check(ours)
@@ -826,7 +813,9 @@ def page(methods: Mapping[str, Callable[[], Iterator[Row]]]) -> str:
                 row.where, f'`{row.config.partition("/")[2]}`{changed}',
                 row.title, row.paper, *row.show(ours),
                 f'({notes.index(row.why) + 1})' if row.why else ''))
-        tables.append(f'## {title}\n\n' + '\n'.join(map(line, cells)))
+        tables.append(f'## {title}\n\n' + table(
+            ['paper', 'config', 'what', 'printed', 'ours', 'off', 'why'],
+            cells))
     unused = {*REASONS} - {*notes}
     if methods is METHODS and unused:
         raise ValueError(f'no row has the reason {min(unused)!r}: take it '
@@ -837,26 +826,11 @@ def page(methods: Mapping[str, Callable[[], Iterator[Row]]]) -> str:
                           for place, why in enumerate(notes, 1)))
 
 
-def moved(old: str, new: str) -> list[str]:
-    """Lines that two pages do not share, as ``'- old'`` and ``'+ new'``."""
-    return [found for found in ndiff(old.splitlines(), new.splitlines())
-            if found[0] in '-+']
-
-
 def main(args: argparse.Namespace) -> None:
     """Write the page, or compare it."""
     init_default_scope('mmaction')
-    text = page(METHODS)
-    if not args.check:
-        with whole_file(args.out) as path:
-            path.write_text(text)
-        print(f'wrote {args.out}')
-        return
-    old = args.out.read_text() if args.out.is_file() else ''
-    if old != text:
-        print('\n'.join(moved(old, text)))
-        raise ValueError(f'{args.out} is not what the configs give: run '
-                         'python tools/fidelity.py if its rows should move')
+    keep_page(args, page(METHODS), 'the configs give: run python '
+              'tools/fidelity.py if its rows should move')
 
 
 if __name__ == '__main__':

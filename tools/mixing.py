@@ -2,7 +2,6 @@
 """Write docs/mixing.md from the table that the tests run."""
 
 import argparse
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -11,9 +10,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import mmvidadapt  # noqa: F401  (mends the stack before mmengine is used)
-from mmvidadapt.apis.cli import make_parser, run_tool
+from mmvidadapt.apis.cli import run_tool
 from mmvidadapt.apis.complexity import config_complexity
-from mmvidadapt.files import whole_file
+from mmvidadapt.apis.pages import keep_page, page_parser, table
 from mmvidadapt.mixing import (
     ADAPTERS,
     ENCODERS,
@@ -156,28 +155,8 @@ methods. It took 62 minutes on two CPU cores that were busy with other work.
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = make_parser(
-        'Write docs/mixing.md: what combines with what, and what the mixed '
-        'configs cost.', 'python tools/mixing.py --check')
-    parser.add_argument('--check', action='store_true',
-                        help='write nothing; fail if the file is not current')
-    parser.add_argument('--out', type=Path, default=ROOT / 'docs/mixing.md',
-                        help='the file (default: docs/mixing.md)')
-    return parser.parse_args()
-
-
-def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown.
-
-    Args:
-        head (Sequence[str]): Titles.
-        rows (Sequence[Sequence[str]]): Cells.
-
-    Returns:
-        str: Lines of text.
-    """
-    lines = [head, ['---'] * len(head), *rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return page_parser('what combines with what, and what the mixed configs '
+                       'cost.', ROOT / 'docs/mixing.md').parse_args()
 
 
 def alike(columns: dict[str, tuple]) -> dict[tuple, list[str]]:
@@ -232,7 +211,7 @@ def choices() -> tuple[str, list[str]]:
             lines[-1][2] += f', {head}'
         else:
             lines.append(line)
-    return grid(['adapter', 'neck', 'head', *columns], lines), [
+    return table(['adapter', 'neck', 'head', *columns], lines), [
         f'{", ".join(names)} {rest}.' for rest, names in sentences.items()]
 
 
@@ -256,7 +235,7 @@ def costs() -> str:
             f'{macs / cost(alone)[0]:.2f} x `{alone}.py`')
         rows.append([title, f'`{name}.py`', f'{macs:.1f}', f'{params:.1f}',
                      f'{trained:.1f}', ratio])
-    return grid(['mix', 'config', 'GMACs', 'parameters (M)',
+    return table(['mix', 'config', 'GMACs', 'parameters (M)',
                  'trained (M)', 'cost'], rows)
 
 
@@ -266,16 +245,16 @@ def page() -> str:
     Returns:
         str: Markdown.
     """
-    table, sentences = choices()
+    combinations, sentences = choices()
     every = [*cells()]
     return TEXT.format(
         number=len(every),
         works=sum(refusal(cell) is None for cell in every),
-        table=table,
+        table=combinations,
         sentences='\n'.join(
             f'{place}. {sentence}' for place, sentence
             in enumerate(sentences, 1)),
-        words=grid(['word', 'config'], [
+        words=table(['word', 'config'], [
             [word, config] for words in (ADAPTERS, NECKS, HEADS, MODES)
             for word, config in words.items()]),
         configs=costs())
@@ -284,14 +263,8 @@ def page() -> str:
 def main(args: argparse.Namespace) -> None:
     """Write the page, or compare it."""
     init_default_scope('mmaction')
-    text = page()
-    if not args.check:
-        with whole_file(args.out) as path:
-            path.write_text(text)
-        print(f'wrote {args.out}')
-    elif not args.out.is_file() or args.out.read_text() != text:
-        raise ValueError(f'{args.out} is not what mmvidadapt/mixing.py says: '
-                         'run python tools/mixing.py')
+    keep_page(args, page(),
+              'mmvidadapt/mixing.py says: run python tools/mixing.py')
 
 
 if __name__ == '__main__':

@@ -217,6 +217,7 @@ def test_reading_mend_is_needed_only_where_the_fault_is(
     def as_released(filename: str, map_location: object = None) -> object:
         return torch.load(filename, map_location=map_location)
 
+    # The fault that is looked for; never called.
     def careless(filename: str, map_location: object = None) -> object:
         return torch.load(filename, map_location, weights_only=False)
 
@@ -236,6 +237,7 @@ def test_fork_that_falls_back_to_any_pickle_is_mended(
     for name in ('load_url', 'load_from_local'):
         monkeypatch.setattr(mmengine_checkpoint, name,
                             getattr(mmengine_checkpoint, name))
+    # A stand-in for the fork's fault, which the mend has to replace.
     monkeypatch.setattr(
         mmengine_checkpoint, '_safe_torch_load',
         lambda file, **kwargs: torch.load(file, weights_only=False),

@@ -61,7 +61,7 @@ import importlib, sys
 for name in ('torchvision', 'mmaction.models', 'mmengine.config'):
     try:
         importlib.import_module(name)
-    except Exception:
+    except Exception:  # whatever the stack breaks there, before it is mended
         pass
 import mmvidadapt
 from mmengine.config.config import is_installed

@@ -272,6 +272,7 @@ def test_state_dict_round_trip_deep_copy_and_moving_average():
 def test_checkpoint_of_another_set_of_adapters_is_refused():
     state = _build(LORA).state_dict()
     for other in (_build(), _build(LORA, ADAPTFORMER)):
+        # As MMEngine's runner asks for it; it is strict all the same.
         with pytest.raises(RuntimeError, match=r'does not fit .*CLIPViT.*'
                            r'(missing|unexpected) \(adapters\..*Load the'):
             load_state_dict(other, state, strict=False)
