@@ -4,10 +4,7 @@ Whole runs of ``tools/test.py`` on video files: a model that was trained on
 other classes, so that temporal feature modulation is at work.
 """
 
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from torch import Tensor
 
 from mmvidadapt.apis.cli import build_runner
 from tests.conftest import ROOT
+from tests.processes import cpu_only, in_two_processes
 from tests.scripts import tool, write_videos
 from tests.tiny import write_tiny_config
 
@@ -132,21 +130,14 @@ for _ in range(2):  # the second time, both know that nothing is left
 '''
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU would be used')
+@cpu_only
 def test_two_processes_give_the_scores_of_one(
         folder: Path, expected: Tensor) -> None:
-    script = folder / 'two.py'
-    script.write_text(_TWO)
-    done = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone',
-         '--nproc_per_node=2', str(script), str(ROOT), str(folder)],
-        capture_output=True, text=True, timeout=300,
-        env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)))
-    assert done.returncode == 0, done.stderr[-3000:]
+    printed = in_two_processes(_TWO, ROOT, folder, folder=folder)
     torch.testing.assert_close(scores(folder / 'two.out.pkl'), expected,
                                atol=1e-6, rtol=1e-5)
     # One of the processes speaks.
-    first, second = (done.stdout.count(word) for word in (
+    first, second = (printed.count(word) for word in (
         '_split1: testing', 'taken from'))
-    assert (first, second) == (1, 1), done.stdout
-    assert done.stdout.count('wrote ') == 2
+    assert (first, second) == (1, 1), printed
+    assert printed.count('wrote ') == 2

@@ -104,6 +104,8 @@ MENDS: tuple[Mend, ...] = (
          mixed_precision.heads_mend, after='mmaction.models.heads.base'),
     Mend('the launcher wants a GPU', cpu_distributed.launcher_needed,
          cpu_distributed.launcher_mend, after='mmengine.dist.utils'),
+    Mend('gloo aborts when a process ends', cpu_distributed.exit_needed,
+         cpu_distributed.exit_mend, after='mmengine.dist.utils'),
     Mend('DDP gets device_ids on the CPU', cpu_distributed.cpu_only,
          cpu_distributed.wrapper_mend,
          after='mmengine.model.wrappers.distributed'),

@@ -2,10 +2,14 @@
 
 MMEngine 0.10.7's ``pytorch`` launcher calls ``torch.cuda.set_device``
 whatever there is, and its runner hands ``device_ids`` to a wrapper that
-torch only lets have them for GPU modules.
+torch only lets have them for GPU modules. Torch up to 2.13 can abort a
+process that ends right after a collective of gloo.
 """
 
+import atexit
 import os
+import sys
+import time
 from functools import wraps
 from typing import Any
 from unittest import mock
@@ -66,3 +70,32 @@ def wrapper_mend() -> None:
         old_init(self, module, *args, **kwargs)
 
     MMDistributedDataParallel.__init__ = __init__
+
+
+def exit_needed() -> bool:
+    """Return whether a thread that wants a closed interpreter is killed.
+
+    Python 3.14 lets it wait for ever; older ones unwind it.
+    """
+    return sys.version_info < (3, 14)
+
+
+def exit_mend() -> None:
+    """Let the threads of gloo finish before the interpreter closes."""
+    atexit.register(_wait_for_gloo)
+
+
+def _wait_for_gloo() -> None:
+    """Sleep while the threads of gloo let go of their last tensors.
+
+    A thread that finished a collective drops the tensors afterwards, and
+    needs the interpreter for it; if that is closing, the process aborts with
+    ``terminate called without an active exception``. Destroying the group
+    would join the threads, but ``DistributedDataParallel`` never lets go of
+    its group, and a collective could wait for a process that is gone. What
+    the threads lack is a moment in which Python runs nothing else.
+    """
+    distributed = torch.distributed
+    if (distributed.is_available() and distributed.is_initialized()
+            and 'gloo' in distributed.get_backend_config()):
+        time.sleep(0.2)

@@ -1,7 +1,5 @@
 """Two processes train, validate and gather results on the CPU."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,8 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmvidadapt.compat import cpu_distributed
 from mmvidadapt.compat.checkpoints import read_checkpoint
-
-TESTS = Path(__file__).parents[1]
+from tests.processes import cpu_only, in_two_processes
 
 _RUN = '''
 import sys
@@ -45,22 +42,71 @@ if get_rank() == 0:
 '''
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU would be used')
+@cpu_only
 def test_two_processes_train_and_validate_over_gloo(tmp_path: Path) -> None:
-    script = tmp_path / 'run.py'
-    script.write_text(_RUN)
-    run = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone',
-         '--nproc_per_node=2', str(script), str(tmp_path)],
-        capture_output=True, text=True, timeout=300,
-        env=dict(os.environ, OMP_NUM_THREADS='1',
-                 PYTHONPATH=f'{TESTS.parent}{os.pathsep}{TESTS}'))
-    assert run.returncode == 0, run.stderr[-3000:]
-    assert 'validated' in run.stdout
-    assert 'MMDistributedDataParallel' in run.stdout
+    printed = in_two_processes(_RUN, tmp_path, folder=tmp_path)
+    assert 'validated' in printed
+    assert 'MMDistributedDataParallel' in printed
     saved = read_checkpoint(tmp_path / 'epoch_1.pth')
     assert 'backbone.conv.weight' in saved['state_dict']
     assert saved['meta']['iter'] == 1  # 8 clips, 2 processes of 4
+
+
+_END = '''
+import os
+import mmvidadapt
+from mmengine.dist import all_gather_object, get_rank, init_dist
+import torch
+
+init_dist('pytorch', backend='gloo')
+cpus = sorted(os.sched_getaffinity(0))
+for task in os.listdir('/proc/self/task'):
+    os.sched_setaffinity(int(task), {cpus[get_rank() % len(cpus)]})
+    with open(f'/proc/self/task/{task}/comm') as name:
+        if name.read().strip() == 'pt_gloo_runloop':
+            os.sched_setscheduler(int(task), os.SCHED_IDLE,
+                                  os.sched_param(0))
+            print('put back', task)
+all_gather_object(torch.ones(500))
+'''
+
+
+@cpu_only
+@pytest.mark.skipif(sys.platform != 'linux', reason='looks into /proc')
+def test_a_process_that_ends_after_a_collective_does_not_abort(
+        tmp_path: Path) -> None:
+    # Gloo's threads come last on their core, so Python closes before they
+    # have dropped the tensors, unless it waits for them.
+    assert 'put back' in in_two_processes(_END, folder=tmp_path)
+
+
+@pytest.mark.parametrize('backend, waits', [
+    ('cpu:gloo,cuda:gloo', True), ('cpu:gloo,cuda:nccl', True),
+    ('cuda:nccl', False), (None, False)])
+def test_only_the_end_of_gloo_takes_a_moment(
+        monkeypatch: pytest.MonkeyPatch, backend: str | None,
+        waits: bool) -> None:
+    slept = []
+    monkeypatch.setattr(cpu_distributed.time, 'sleep', slept.append)
+    monkeypatch.setattr(torch.distributed, 'is_initialized',
+                        lambda: backend is not None)
+    monkeypatch.setattr(torch.distributed, 'get_backend_config',
+                        lambda: backend)
+    with monkeypatch.context() as patch:
+        ends = []
+        patch.setattr(cpu_distributed.atexit, 'register', ends.append)
+        cpu_distributed.exit_mend()
+    for end in ends:
+        end()
+    assert bool(slept) == waits
+
+
+@pytest.mark.parametrize('version, needed', [((3, 13), True),
+                                             ((3, 14), False)])
+def test_later_pythons_let_the_threads_of_gloo_wait(
+        monkeypatch: pytest.MonkeyPatch, version: tuple, needed: bool) -> None:
+    monkeypatch.setattr(sys, 'version_info', version)
+    assert cpu_distributed.exit_needed() == needed
 
 
 def test_other_ways_to_start_are_refused_with_the_remedy(

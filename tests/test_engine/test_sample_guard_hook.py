@@ -2,9 +2,6 @@
 
 import json
 import multiprocessing
-import os
-import subprocess
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +23,7 @@ from mmvidadapt.compat.checkpoints import read_checkpoint
 from mmvidadapt.datasets import BrokenVideoError, TooManyBrokenVideosError
 from mmvidadapt.datasets.sample_fetcher import BrokenCount
 from mmvidadapt.engine import SampleGuardHook
-from tests.conftest import ROOT
+from tests.processes import cpu_only, in_two_processes
 
 NUM_VIDEOS = 8
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
@@ -431,7 +428,7 @@ RUN_OF_TWO = """
 import os
 import sys
 
-import test_sample_guard_hook as tests
+import tests.test_engine.test_sample_guard_hook as tests
 from mmvidadapt.datasets import TooManyBrokenVideosError
 
 folder, videos = sys.argv[1:]
@@ -457,24 +454,16 @@ for limit, loop in (3, 'Epoch'), (3, 'Iter'), (4, 'Epoch'):
 """
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU would be used')
+@cpu_only
 def test_the_limit_is_that_of_all_processes_together(tmp_path, video_list):
     # Each of the two meets two of the four broken videos.
     broken = broken_list(video_list, tmp_path, 4)
-    script = tmp_path / 'run.py'
-    script.write_text(RUN_OF_TWO)
-    run = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone',
-         '--nproc_per_node=2', str(script), str(tmp_path), str(broken)],
-        capture_output=True, text=True, timeout=300,
-        env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=os.pathsep.join(
-            [str(ROOT), str(ROOT / 'tests'), str(Path(__file__).parent)])))
-    assert run.returncode == 0, run.stderr[-3000:]
+    printed = in_two_processes(RUN_OF_TWO, tmp_path, broken, folder=tmp_path)
     stopped = ('stopped: the processes together met more than the 3 broken '
                'training videos that are allowed; the log names them.')
     for end in (f'Epoch 3 {stopped}', f'Iter 3 {stopped}',
                 'Epoch 4 finished'):
-        assert run.stdout.count(end) == 2, run.stdout[-2000:]
+        assert printed.count(end) == 2, printed[-2000:]
 
 
 def test_counts_merge_by_file_and_stop_beyond_the_limit():

@@ -1,17 +1,12 @@
 """Two processes train experts of which each step leaves some out."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 import torch
 
 from mmvidadapt.compat.checkpoints import read_checkpoint
 from mmvidadapt.models.necks import merge_state_dict
-
-TESTS = Path(__file__).parents[2]
+from tests.processes import cpu_only, in_two_processes
 
 _RUN = '''
 import sys
@@ -67,18 +62,9 @@ print('all checked')
 '''
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU would be used')
+@cpu_only
 def test_experts_that_no_process_drew_do_not_move(tmp_path: Path) -> None:
-    script = tmp_path / 'run.py'
-    script.write_text(_RUN)
-    run = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone',
-         '--nproc_per_node=2', str(script), str(tmp_path)],
-        capture_output=True, text=True, timeout=300,
-        env=dict(os.environ, OMP_NUM_THREADS='1',
-                 PYTHONPATH=f'{TESTS.parent}{os.pathsep}{TESTS}'))
-    assert run.returncode == 0, run.stderr[-3000:]
-    assert 'all checked' in run.stdout
+    assert 'all checked' in in_two_processes(_RUN, tmp_path, folder=tmp_path)
     whole, merged = (read_checkpoint(tmp_path / name)['state_dict']
                      for name in ('epoch_1.pth', 'merged.pth'))
     expected = merge_state_dict(whole)
