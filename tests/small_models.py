@@ -16,6 +16,10 @@ METHODS = dict(
     msta='msta/vitb_fewshot_hmdb51.py',
     frames='tds_clip/vitb_ssv1.py')
 
+#: The mixes of docs/mixing.md; all read video files.
+MIXES = {name: f'mixed/vitb_k400_{name}.py' for name in (
+    'inti-mote', 'inti-msta', 'msta-mote', 'tds-mote', 'tds-text')}
+
 _DEPTH = 'model__backbone__encoder__arch__num_layers'
 #: Changes that leave a layer or two of a method, for what takes long for each.
 SHALLOW: dict[str, dict] = dict(
@@ -24,6 +28,13 @@ SHALLOW: dict[str, dict] = dict(
     mote={_DEPTH: 1, 'model__neck__num_layers': 1},
     msta={_DEPTH: 2, 'model__text_encoder__arch__num_layers': 2,
           'model__adapter__layers': [0, 1]})
+_INTI = {'model__backbone__adapters__0__layers': [0]}
+SHALLOW_MIXES: dict[str, dict] = {
+    'inti-mote': {**SHALLOW['mote'], **_INTI, _DEPTH: 2},
+    'inti-msta': {**SHALLOW['msta'], **_INTI},
+    'msta-mote': {**SHALLOW['msta'], **SHALLOW['mote'], _DEPTH: 2},
+    'tds-mote': {**SHALLOW['mote'], _DEPTH: 2},
+    'tds-text': SHALLOW['tds_clip']}
 
 
 class SmallModel(NamedTuple):
@@ -42,14 +53,14 @@ def write_model(method: str, folder: Path, **changes: object) -> SmallModel:
     """Write a tiny config and a checkpoint of random weights.
 
     Args:
-        method (str): Key of ``METHODS``.
+        method (str): Key of ``METHODS`` or ``MIXES``.
         folder (Path): Where to write.
         **changes (object): As in ``write_tiny_config``.
 
     Returns:
         SmallModel: Their paths.
     """
-    config = write_tiny_config(METHODS[method], folder, **changes)
+    config = write_tiny_config((METHODS | MIXES)[method], folder, **changes)
     generator = torch.Generator().manual_seed(0)
     model = init_recognizer(config, device='cpu')
     for param in model.parameters():

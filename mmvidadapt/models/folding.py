@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
+from .adapters import LocalMHRA, LocalMHRAPreBlock, LoRA
 from .adapters.msta import MSTAText, MSTAVideo
+from .backbones import CLIPViT
+from .clip.block import Attention
 from .necks import MoTE, merge_state_dict
 from .side.block import SideBlock
 from .side.stem import PatchConv3d, SideStem
@@ -102,6 +105,18 @@ def _merged(neck: MoTE) -> MoTE:
     return plain.eval()
 
 
+def _fold_low_rank(adapter: LoRA, attention: Attention) -> None:
+    """Add ``s * B A`` to the projections, and leave nothing to add."""
+    rows = dict(zip('qkv', attention.in_proj_weight.chunk(3), strict=True),
+                out=attention.out_proj.weight)
+    for name in adapter.targets:
+        term = adapter.low_rank[name]
+        change = term.up.weight.double() @ term.down.weight.double()
+        rows[name].copy_(rows[name] + adapter.scale * change)
+    adapter.targets = ()
+    adapter.low_rank = nn.ModuleDict()
+
+
 @torch.no_grad()
 def fold(model: nn.Module) -> dict[str, int]:
     """Merge and fold a model for evaluation, in place.
@@ -111,8 +126,11 @@ def fold(model: nn.Module) -> dict[str, int]:
     stems of a side      one convolution, see :class:`FoldedStem`
     network
     BatchNorms of side   go into the linear layers beside them; the last
-    blocks               one, behind all blocks, has none beside it
+    blocks and of        one, behind all side blocks, has none beside it
+    ``LocalMHRA``
     ``lambda`` of MSTA   goes into ``up`` and the temporal convolution
+    ``LoRA`` of a        goes into the projections of the attention
+    ``CLIPViT``
     ===================  =================================================
 
     It can neither be trained nor loaded any more.
@@ -146,6 +164,9 @@ def fold(model: nn.Module) -> dict[str, int]:
         elif isinstance(module, TemporalBranch):
             module.norm = _fold_before(module.norm, module.fc1)
             count['BatchNorms'] += 1
+        elif isinstance(module, (LocalMHRA, LocalMHRAPreBlock)):
+            module.norm = _fold_before(module.norm, module.reduce)
+            count['BatchNorms'] += 1
         elif isinstance(module, DifferenceGate):
             for place in ('1', '2'):
                 linear, norm = f'fc{place}', f'norm{place}'
@@ -160,4 +181,12 @@ def fold(model: nn.Module) -> dict[str, int]:
                     getattr(module, child).bias.mul_(module.scale)
             module.scale = 1.
             count['scales of MSTA'] += 1
+        elif isinstance(module, CLIPViT):
+            for stack in module.stacks:
+                for layer, block in enumerate(
+                        module.encoder.transformer.resblocks):
+                    for adapter in stack.at(layer).get('attn_proj', ()):
+                        if isinstance(adapter, LoRA):
+                            _fold_low_rank(adapter, block.attn)
+                            count['low-rank terms'] += 1
     return dict(count)

@@ -8,6 +8,8 @@ from mmaction.apis import init_recognizer
 from torch import Tensor, nn
 
 from mmvidadapt.models.adapters import MSTAVideo
+from mmvidadapt.models.adapters.base import AdapterStack
+from mmvidadapt.models.backbones import CLIPViT
 from mmvidadapt.models.clip.layout import TokenLayout
 from mmvidadapt.models.folding import FoldedStem, fold
 from mmvidadapt.models.necks import MoTE
@@ -24,6 +26,13 @@ def scatter(module: nn.Module) -> nn.Module:
             if name.endswith('running_var'):
                 value.data = value.data.square() + .1
     return module.eval()
+
+
+def toy_backbone(adapters: list[dict]) -> CLIPViT:
+    return CLIPViT(dict(arch=dict(
+        embed_dims=8, num_layers=2, num_heads=2, patch_size=4, image_size=8,
+        output_dims=8), act='quick_gelu'),
+        num_frames=4, adapters=adapters)
 
 
 def assert_near(found: Tensor, wanted: Tensor) -> None:
@@ -86,6 +95,41 @@ def test_the_scale_of_msta_goes_into_its_projections() -> None:
         # Its convolution runs in float32 on the CPU.
         torch.testing.assert_close(half(x, layout, nn.Identity()), wanted,
                                    rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('adapter', [
+    dict(type='LocalMHRA', layers=[0, 1]),
+    dict(type='LocalMHRAPreBlock', layers=[1])], ids=lambda a: a['type'])
+def test_norms_of_local_relations_go_into_their_first_layer(
+        adapter: dict) -> None:
+    backbone = scatter(toy_backbone([adapter]))
+    clip = torch.randn(2, 3, 4, 8, 8)
+    with torch.no_grad():
+        wanted = backbone(clip)
+        assert fold(backbone) == dict(BatchNorms=len(adapter['layers']))
+        torch.testing.assert_close(backbone(clip), wanted, rtol=1e-4,
+                                   atol=1e-4)
+    assert not any(isinstance(one, nn.BatchNorm1d)
+                   for one in backbone.modules())
+
+
+@pytest.mark.parametrize('guest', [False, True])
+def test_low_rank_terms_go_into_the_projections(guest: bool) -> None:
+    adapters = [dict(type='LoRA', layers=[0, 1], rank=2, alpha=3.,
+                     targets=['q', 'k', 'v', 'out']),
+                dict(type='LoRA', layers=[1], targets=['v'])]
+    backbone = toy_backbone([] if guest else adapters)
+    stack = AdapterStack(adapters, **backbone.place)
+    if guest:
+        backbone.host(scatter(stack))
+    scatter(backbone)
+    clip = torch.randn(2, 3, 4, 8, 8)
+    with torch.no_grad():
+        wanted = backbone(clip)
+        assert fold(backbone) == {'low-rank terms': 3}
+        torch.testing.assert_close(backbone(clip), wanted, rtol=1e-4,
+                                   atol=1e-4)
+    assert not any(list(one.parameters()) for one in backbone.stacks)
 
 
 def test_experts_become_the_merged_transformer() -> None:

@@ -10,9 +10,10 @@ import torch
 
 from mmvidadapt.apis import VideoClassifier, exporting
 from tests.scripts import plain_tool
-from tests.small_models import SHALLOW, SmallModel, write_model
+from tests.small_models import SHALLOW, SHALLOW_MIXES, SmallModel, write_model
 
 FRAMES = dict(inti=16, tds_clip=40, mote=8, msta=8)
+FRAMES |= {mix: 40 if 'tds' in mix else 8 for mix in SHALLOW_MIXES}
 
 
 @pytest.fixture(scope='module')
@@ -58,6 +59,13 @@ def test_onnxruntime_gives_the_scores_of_pytorch(
 def test_torch_export_gives_the_scores_of_pytorch(
         method: str, models, tmp_path) -> None:
     check(method, models[method], tmp_path / 'model.pt2', 'torch_export')
+
+
+@pytest.mark.parametrize('mix', list(SHALLOW_MIXES))
+def test_a_mix_gives_the_scores_of_pytorch(  # torch.export is on the way
+        mix: str, onnx, tmp_path) -> None:
+    model = write_model(mix, tmp_path, **SHALLOW_MIXES[mix])
+    check(mix, model, tmp_path / 'out/model.onnx', 'onnx')
 
 
 def test_no_text_tower_and_no_expert_is_left(models, tmp_path) -> None:

@@ -99,6 +99,11 @@ class CLIPViT(BaseModule):
         """
         self._guests.append(stack)
 
+    @property
+    def stacks(self) -> list[nn.Module]:
+        """All that runs in a forward pass: its own adapters, and guests."""
+        return [self.adapters, *self._guests]
+
     def forward(self, x: Tensor) -> Tensor:
         """Encode clips.
 
@@ -124,7 +129,7 @@ class CLIPViT(BaseModule):
                 'train pipeline or num_frames')
         frames = x.transpose(1, 2).flatten(0, 1)  # (B*T, 3, H, W)
         tokens, layout, states = self.encoder(
-            frames, num_frames, stacks=[self.adapters, *self._guests])
+            frames, num_frames, stacks=self.stacks)
         for reader, state in states:
             if hasattr(reader, 'read_out'):
                 return reader.read_out(state, tokens, layout)
