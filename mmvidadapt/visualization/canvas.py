@@ -1,7 +1,8 @@
 """What pictures share: frames, heat maps over them, scales, files."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +12,7 @@ matplotlib.use('Agg')  # before pyplot: there may be no display
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
@@ -18,9 +20,14 @@ from matplotlib.image import AxesImage
 
 from ..files import whole_file
 
-#: Decorates what draws names of classes and files: dollars in them are no
-#: formulas. Figures of whoever imports this package stay as they are.
-names_as_written = plt.rc_context({'text.parse_math': False})
+#: Fonts with Chinese, Japanese and Korean letters, as Linux, Windows and
+#: macOS have them; the one of matplotlib has none.
+_EASTERN = (
+    'Noto Sans CJK SC', 'Noto Sans CJK JP', 'Noto Sans CJK KR',
+    'Noto Sans SC', 'Source Han Sans SC', 'WenQuanYi Micro Hei',
+    'WenQuanYi Zen Hei', 'Droid Sans Fallback', 'Microsoft YaHei', 'SimHei',
+    'Yu Gothic', 'Malgun Gothic', 'PingFang SC', 'Hiragino Sans GB',
+    'Heiti TC', 'Arial Unicode MS')
 
 #: Long names would leave no room for the picture: so many letters, and how
 #: many of them from the end (most of Something-Something's stay apart).
@@ -30,6 +37,45 @@ _COVER = .6
 #: Grey of the darkest and the brightest pixel below it: colours would look
 #: like other values if a picture were as dark or as bright as it likes.
 _DARK, _BRIGHT = .38, .68
+
+
+def fonts() -> list[str]:
+    """Families to write names with: the user's, then what they may lack.
+
+    Returns:
+        list[str]: As matplotlib's ``font.family``.
+    """
+    installed = set(font_manager.fontManager.get_font_names())
+    return [*plt.rcParams['font.family'],
+            *(name for name in _EASTERN if name in installed)]
+
+
+def font_for(text: str) -> str:
+    """File of the font that has the most letters of a text.
+
+    Args:
+        text (str): What is to be written in one font.
+
+    Returns:
+        str: Path of the first such font among :func:`fonts`.
+    """
+    files = [font_manager.findfont(font_manager.FontProperties(family=[name]))
+             for name in fonts()]  # a bare string would be a pattern
+    return max(files, key=lambda file: sum(
+        font_manager.get_font(file).get_char_index(ord(letter)) > 0
+        for letter in set(text)))
+
+
+@contextmanager
+def _names_as_written() -> Iterator[None]:
+    with plt.rc_context({'text.parse_math': False, 'font.family': fonts()}):
+        yield
+
+
+#: Decorates what draws names of classes and files: dollars in them are no
+#: formulas, and letters are looked for in several fonts. Figures of whoever
+#: imports this package stay as they are.
+names_as_written = _names_as_written()
 
 
 def short(name: str) -> str:

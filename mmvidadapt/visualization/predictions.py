@@ -11,7 +11,6 @@ import decord
 import matplotlib.pyplot as plt
 import mmcv
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from PIL import Image, ImageDraw, ImageFont
@@ -23,7 +22,7 @@ from ..datasets.video_files import (
     files_below,
 )
 from ..files import whole_file
-from .canvas import names_as_written, save_figure, short, strip, tile
+from .canvas import font_for, names_as_written, save_figure, short, strip, tile
 from .runs import spread
 
 __all__ = ['draw_sheet', 'draw_timeline', 'video_library', 'write_labelled']
@@ -203,12 +202,12 @@ def _panel(lines: Sequence[tuple[str, float]], size: tuple[int, int]
     """
     width, height = size
     letters = max(14, round(height / 18))
-    font = ImageFont.truetype(font_manager.findfont('DejaVu Sans'), letters)
     step = round(letters * 1.45)
     panel = Image.new('RGBA', (width, step * len(lines) + letters // 2),
                       (0, 0, 0, 150))
     draw = ImageDraw.Draw(panel)
     for row, (label, score) in enumerate(lines):
+        font = ImageFont.truetype(font_for(label), letters)
         top = letters // 4 + row * step
         if 0 <= score <= 1:
             draw.rectangle((0, top, round(score * width), top + step - 3),

@@ -11,9 +11,12 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
 
 from mmvidadapt.apis import VideoClassifier
-from mmvidadapt.visualization import predictions
+from mmvidadapt.visualization import canvas, predictions
 from tests.scripts import Finished, plain_tool
 from tests.small_models import SmallModel, write_model
 from tests.toy_videos import cut, write_video
@@ -238,6 +241,57 @@ def test_a_name_with_dollars_is_no_formula(videos, tmp_path):
     one = predictions.Prediction(str(name), [r'$\frac$'], [1.])
     written, = predictions.draw_sheet([one], tmp_path / 'sheet.png')
     assert cv2.imread(str(written)) is not None
+
+
+@pytest.fixture()
+def eastern_font(tmp_path, monkeypatch) -> Path:
+    """A font that has two Chinese letters, both of them black boxes."""
+    pen = TTGlyphPen(None)
+    for x, y in (0, 0), (0, 900), (900, 900), (900, 0):
+        (pen.lineTo if pen.points else pen.moveTo)((x, y))
+    pen.closePath()
+    glyphs = ['.notdef', 'run', 'step']
+    font = FontBuilder(1000)
+    font.setupGlyphOrder(glyphs)
+    font.setupCharacterMap({ord('跑'): 'run', ord('步'): 'step'})
+    font.setupGlyf(dict.fromkeys(glyphs, pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(glyphs, (1000, 0)))
+    font.setupHorizontalHeader(ascent=1000, descent=0)
+    font.setupNameTable(dict(familyName='Two Boxes', styleName='Regular'))
+    font.setupOS2()
+    font.setupPost()
+    path = tmp_path / 'eastern.ttf'
+    font.save(path)
+    manager = font_manager.fontManager
+    monkeypatch.setattr(manager, 'ttflist', list(manager.ttflist))
+    manager.addfont(path)
+    monkeypatch.setattr(canvas, '_EASTERN', ('Not Here', 'Two Boxes'))
+    return path
+
+
+def test_chinese_names_are_drawn_where_a_font_has_them(
+        videos, tmp_path, eastern_font):
+    one = predictions.Prediction(str(videos / 'a.mp4'), ['run 跑步'], [1.])
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')  # "Glyph ... missing from font(s)"
+        predictions.draw_sheet([one], tmp_path / 'sheet.png')
+    assert canvas.font_for('跑步') == str(eastern_font)
+    assert canvas.font_for('run') == font_manager.findfont('DejaVu Sans')
+
+    def panel(label: str) -> np.ndarray:
+        return predictions._panel([(label, -1.)], (320, 240))
+
+    assert (panel('跑步') != panel('跑')).any()
+    assert (panel('跑') == panel('步')).all()  # both are boxes in this font
+    assert (panel('跑') != panel('跳')).any()  # no font has it
+
+
+def test_chinese_names_are_missed_without_a_font(videos, tmp_path,
+                                                 monkeypatch):
+    monkeypatch.setattr(canvas, '_EASTERN', ())
+    one = predictions.Prediction(str(videos / 'a.mp4'), ['跑步'], [1.])
+    with pytest.warns(UserWarning, match='missing from font'):
+        predictions.draw_sheet([one], tmp_path / 'sheet.png')
 
 
 def test_videos_that_are_looked_at_are_never_written_over(
