@@ -155,7 +155,7 @@ def test_a_wrong_name_in_the_model_is_told_what_to_use(
 
 def test_a_fault_of_the_program_keeps_its_traceback(
         tmp_path: Path, videos: Path) -> None:
-    with pytest.raises(TypeError, match="argument 'size'"):
+    with pytest.raises(TypeError, match=r'^empty\(\)'):
         train(tiny(tmp_path, videos), tmp_path / 'work',
               'model.cls_head.num_classes=many')
 

@@ -229,6 +229,8 @@ def test_pinned_set_is_complete() -> None:
             needs = distribution(name).requires or []
         except PackageNotFoundError:
             continue  # another environment than the pinned one
+        if distribution(name).version.partition('+')[0] != versions[name]:
+            pytest.skip(f'{name} is not the pinned one')
         looked_at += 1
         for line in needs:
             requirement = Requirement(line)

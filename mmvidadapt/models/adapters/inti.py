@@ -401,11 +401,12 @@ class InTI(FramePairs):
                                        columns[self._slots['global']])
         folded = [_fold(t.norm, t.fc) for t in self.token]
         logits = []
-        for pair in (cls, patches):
+        # Not `pair is patches`: torch 2.11 cannot compile it.
+        for pair, cubed in ((cls, False), (patches, 'cube' in self.context)):
             normed = [_for_matmul(_normalise(x)) for x in pair]
             levels = [[F.gelu(F.linear(n, *folded[i % len(folded)]))
                        for i, n in enumerate(normed)]]  # Eq. (9)
-            if pair is patches and 'cube' in self.context:
+            if cubed:
                 levels.append(
                     self.context['cube'](patches, normed, layout))
             hidden = self._fuse(levels, columns)
