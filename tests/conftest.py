@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import mmvidadapt  # noqa: F401  (mends the stack before mmaction loads)
+from mmvidadapt.models.clip.block import require_compiler
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,8 +49,20 @@ def shared_data() -> Path:
     return _require(ROOT.parent / 'shared' / 'data', 'shared data')
 
 
-@pytest.fixture(scope='session')
-def onnx() -> None:
+@pytest.fixture
+def compiler() -> Iterator[None]:
+    """A compiler that has seen nothing; skip where torch's is too old."""
+    try:
+        require_compiler('this test')
+    except ValueError as error:
+        pytest.skip(str(error))
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.fixture
+def onnx(compiler: None) -> None:
     """Fail with CI=true if the exporters are missing, else skip."""
     missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime')
                if importlib.util.find_spec(name) is None]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..models.clip.block import require_compiler
 from ..models.folding import fold
 
 #: Suffix of the files of each format.
@@ -184,8 +185,9 @@ def require(form: str) -> None:
         form (str): Key of :data:`FORMATS`.
 
     Raises:
-        ValueError: Naming the packages.
+        ValueError: Naming the packages, or before torch 2.8.
     """
+    require_compiler('an export')
     missing = [name for name in _NEEDED[form]
                if importlib.util.find_spec(name) is None]
     if missing:

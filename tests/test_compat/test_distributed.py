@@ -58,15 +58,14 @@ import mmvidadapt
 from mmengine.dist import all_gather_object, get_rank, init_dist
 import torch
 
+before = os.listdir('/proc/self/task')
 init_dist('pytorch', backend='gloo')
 cpus = sorted(os.sched_getaffinity(0))
 for task in os.listdir('/proc/self/task'):
     os.sched_setaffinity(int(task), {cpus[get_rank() % len(cpus)]})
-    with open(f'/proc/self/task/{task}/comm') as name:
-        if name.read().strip() == 'pt_gloo_runloop':
-            os.sched_setscheduler(int(task), os.SCHED_IDLE,
-                                  os.sched_param(0))
-            print('put back', task)
+    if task not in before:
+        os.sched_setscheduler(int(task), os.SCHED_IDLE, os.sched_param(0))
+        print('put back', task)
 all_gather_object(torch.ones(500))
 '''
 

@@ -57,7 +57,7 @@ def test_onnxruntime_gives_the_scores_of_pytorch(
 # InTI's modules have names that Python cannot, MSTA runs a Function of ours.
 @pytest.mark.parametrize('method', ['inti', 'msta'])
 def test_torch_export_gives_the_scores_of_pytorch(
-        method: str, models, tmp_path) -> None:
+        method: str, models, compiler, tmp_path) -> None:
     check(method, models[method], tmp_path / 'model.pt2', 'torch_export')
 
 
@@ -68,7 +68,8 @@ def test_a_mix_gives_the_scores_of_pytorch(  # torch.export is on the way
     check(mix, model, tmp_path / 'out/model.onnx', 'onnx')
 
 
-def test_no_text_tower_and_no_expert_is_left(models, tmp_path) -> None:
+def test_no_text_tower_and_no_expert_is_left(
+        models, compiler, tmp_path) -> None:
     out = tmp_path / 'model.pt2'
     done = plain_tool(
         'export.py', models['mote'].config, models['mote'].checkpoint, out,
@@ -90,7 +91,7 @@ def test_no_text_tower_and_no_expert_is_left(models, tmp_path) -> None:
     assert about['largest_difference'] < 1e-4
 
 
-def test_other_scores_are_not_written(models, tmp_path) -> None:
+def test_other_scores_are_not_written(models, compiler, tmp_path) -> None:
     real = exporting.run_exported
     with mock.patch.object(exporting, 'run_exported',
                            lambda *args: real(*args) + .01):
@@ -101,7 +102,7 @@ def test_other_scores_are_not_written(models, tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_done_is_said_at_once(tmp_path) -> None:
+def test_what_cannot_be_done_is_said_at_once(compiler, tmp_path) -> None:
     def error(out: Path, form: str = 'torch_export') -> str:
         return plain_tool('export.py', 'CONFIG', 'CKPT', out,
                           '--format', form).error

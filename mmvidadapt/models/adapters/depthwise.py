@@ -155,21 +155,24 @@ def _conv3d(grid: Tensor, weight: Tensor, bias: Tensor | None,
     return y.permute(0, 2, 3, 4, 1).flatten(2, 3).flatten(0, 1)
 
 
+def _each_frame(frames: Tensor, weight: Tensor, bias: Tensor | None
+                ) -> Tensor:
+    """Convolve each of ``(B, T, h, w, C)`` in its plane."""
+    y = F.conv2d(
+        frames.flatten(0, 1).permute(0, 3, 1, 2), weight, bias, padding=1,
+        groups=weight.shape[0])
+    return y.permute(0, 2, 3, 1).unflatten(0, frames.shape[:2])
+
+
 def _conv2d_per_tap(grid: Tensor, weight: Tensor, bias: Tensor | None,
                     stride: int) -> Tensor:
     """The same by one 2-D convolution per temporal tap, then shifted sums."""
-
-    def spatial(frames: Tensor, tap: int, b: Tensor | None) -> Tensor:
-        y = F.conv2d(
-            frames.flatten(0, 1).permute(0, 3, 1, 2), weight[:, :, tap], b,
-            padding=1, groups=weight.shape[0])
-        return y.permute(0, 2, 3, 1).unflatten(0, frames.shape[:2])
-
-    out = spatial(grid[:, ::stride], 1, bias)  # (B, T', h, w, C)
+    first, middle, last = weight.unbind(2)
+    out = _each_frame(grid[:, ::stride], middle, bias)  # (B, T', h, w, C)
     if grid.shape[1] > 1:
         # Output frame t reads input frames t*s - 1 and t*s + 1.
-        before = spatial(grid[:, stride - 1:-1:stride], 0, None)
-        after = spatial(grid[:, 1::stride], 2, None)
+        before = _each_frame(grid[:, stride - 1:-1:stride], first, None)
+        after = _each_frame(grid[:, 1::stride], last, None)
         out = out + F.pad(before, (0, ) * 6 + (1, 0)) + F.pad(
             after, (0, ) * 6 + (0, out.shape[1] - after.shape[1]))
     return out.flatten(2, 3).flatten(0, 1)

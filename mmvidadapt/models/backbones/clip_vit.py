@@ -32,8 +32,8 @@ class CLIPViT(BaseModule):
             train mode clips must have as many; in eval mode they may have
             others, and adapters then resample what they learned per frame.
         adapters (Sequence[dict]): ``dict(type=..., layers=[...], ...)`` each.
-        compile (bool | dict): Compile the blocks with ``torch.compile``; a
-            dict is passed on to it.
+        compile (bool | dict): Compile the blocks with ``torch.compile``, from
+            torch 2.8 on; a dict is passed on to it.
         init_cfg (dict | None): mmengine's initialisation config.
 
     Shapes:

@@ -289,6 +289,25 @@ def recompute(function: Callable[..., Any], args: Sequence[Any],
                       context_fn=lambda: contexts)
 
 
+#: Older compilers cut InTI into pieces, and fail on it or on exports.
+_COMPILER = (2, 8)
+
+
+def require_compiler(what: str) -> None:
+    """Refuse a torch whose compiler is too old.
+
+    Args:
+        what (str): What needs it, for the message.
+
+    Raises:
+        ValueError: Before torch 2.8.
+    """
+    if torch.__version__ < _COMPILER:
+        raise ValueError(
+            f'{what} needs torch {".".join(map(str, _COMPILER))} or newer and '
+            f'{torch.__version__} is installed: update torch, or do without')
+
+
 #: Variants of a compiled block: train, eval, recomputed, a last short batch,
 #: other views of a clip, ...; as many as torch allows for one function.
 _GRAPHS_PER_BLOCK = 8
@@ -306,10 +325,7 @@ def _allow_graphs(count: int) -> None:
         count (int): Graphs; a higher limit that is set already is kept.
     """
     config = torch._dynamo.config
-    for new, old in (('recompile_limit', 'cache_size_limit'),
-                     ('accumulated_recompile_limit',
-                      'accumulated_cache_size_limit')):
-        name = new if hasattr(config, new) else old  # old: before torch 2.6
+    for name in ('recompile_limit', 'accumulated_recompile_limit'):
         setattr(config, name, max(getattr(config, name), count))
 
 
@@ -358,7 +374,11 @@ class Transformer(BaseModule):
 
         The arguments are those of ``torch.compile``. Shapes are static
         unless ``dynamic`` says otherwise.
+
+        Raises:
+            ValueError: Before torch 2.8.
         """
+        require_compiler('compile of CLIPViT')
         # All blocks share one cache. A layer that merges frames would make
         # the compiler guess at dynamic shapes, and the recomputation of
         # with_cp would then run another graph than the forward pass.

@@ -256,7 +256,7 @@ def test_a_frozen_encoder_runs_without_gradient() -> None:
         assert moved == name.startswith('adapters.'), name
 
 
-def test_compiled_blocks_compute_the_same() -> None:
+def test_compiled_blocks_compute_the_same(compiler) -> None:
     clip = torch.randn(2, 3, 4, 8, 8)
     model = perturb(backbone()).eval()
     compiled = backbone(compile=dict(backend='eager')).eval()

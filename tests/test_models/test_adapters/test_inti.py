@@ -517,13 +517,6 @@ def test_checkpointing_changes_nothing():
         torch.testing.assert_close(p.grad, grad)
 
 
-@pytest.fixture
-def compiler():
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
-
-
 def test_compiles_to_one_graph(compiler):
     inti, x = perturbed(), tokens()
     expected = inti(x, layout(4), None)[0]

@@ -196,7 +196,8 @@ def test_sync_batch_norm_conversion_finds_the_norms() -> None:
 
 
 @pytest.mark.parametrize('with_cp', [False, True])
-def test_compiled_blocks_compute_the_same(with_cp: bool) -> None:
+def test_compiled_blocks_compute_the_same(with_cp: bool,
+                                          compiler) -> None:
     clip = torch.randn(2, 3, 4, 8, 8)
     plain = perturb(backbone()).train()
     compiled = backbone(compile=dict(backend='eager'), with_cp=with_cp)

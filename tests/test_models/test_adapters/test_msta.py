@@ -355,7 +355,7 @@ def test_1569_joint_tokens_go_through_the_fused_kernel(train):
 
 
 @pytest.mark.parametrize('halves', [True, False])
-def test_compiled_blocks_and_autocast_answer_alike(halves):
+def test_compiled_blocks_and_autocast_answer_alike(halves, compiler):
     options = dict(
         type='CLIPViT', num_frames=2,
         encoder=dict(type='ViCLIPVisionEncoder', arch=tiny.VISION,

@@ -10,7 +10,9 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
+from torch.torch_version import TorchVersion
 
+from mmvidadapt.apis import exporting
 from mmvidadapt.models.adapters import Adapter
 from mmvidadapt.models.backbones import CLIPViT
 from mmvidadapt.models.clip import TokenLayout
@@ -282,12 +284,20 @@ def test_checkpoint_of_another_set_of_adapters_is_refused():
 
 
 @pytest.fixture
-def counter() -> CompileCounter:
-    torch._dynamo.reset()
+def counter(compiler) -> CompileCounter:
     with torch._dynamo.config.patch(
             recompile_limit=8, accumulated_recompile_limit=256):
         yield CompileCounter()
-    torch._dynamo.reset()
+
+
+def test_an_old_compiler_is_refused(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', TorchVersion('2.7.1'))
+    _build(LORA)
+    with pytest.raises(ValueError, match='compile of CLIPViT needs torch 2.8 '
+                       'or newer and 2.7.1 is installed: update'):
+        _build(LORA, compile=True)
+    with pytest.raises(ValueError, match='an export needs torch 2.8 or'):
+        exporting.require('torch_export')
 
 
 @pytest.mark.parametrize('adapters', [
@@ -351,7 +361,7 @@ def test_more_graphs_are_allowed_never_fewer(counter):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which('g++') is None, reason='needs a C++ compiler')
-def test_inductor():
+def test_inductor(compiler):
     plain = _build(LORA, frozen=True)
     compiled = _build(LORA, frozen=True, compile=True)
     compiled.load_state_dict(plain.state_dict())

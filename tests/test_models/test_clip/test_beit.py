@@ -218,7 +218,7 @@ def test_lora_changes_the_projections_beside_the_bias():
 
 @pytest.mark.parametrize('changes', [dict(compile=dict(backend='aot_eager')),
                                      dict(with_cp=True)], ids=str)
-def test_compiled_or_recomputed_blocks_answer_alike(changes):
+def test_compiled_or_recomputed_blocks_answer_alike(changes, compiler):
     plain = backbone().train()
     other = (CLIPViT(dict(OPTIONS, **changes), 4) if 'with_cp' in changes
              else backbone(**changes)).train()
@@ -243,10 +243,7 @@ def test_lower_precision():
 
 
 @pytest.mark.parametrize('form', ['torch_export', 'onnx'])
-def test_it_can_leave_pytorch(form, tmp_path):
-    if form == 'onnx':
-        pytest.importorskip('onnxscript')
-        pytest.importorskip('onnxruntime')
+def test_it_can_leave_pytorch(form, onnx, tmp_path):
     with DefaultScope.overwrite_default_scope('mmaction'):
         model = tiny.randomize(MODELS.build(dict(
             type='Recognizer3D',

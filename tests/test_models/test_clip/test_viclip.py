@@ -515,8 +515,7 @@ def test_every_parameter_trains_and_recomputing_changes_nothing():
         torch.testing.assert_close(a.grad, b.grad)
 
 
-def test_compiled_blocks_answer_alike():
-    torch._dynamo.reset()
+def test_compiled_blocks_answer_alike(compiler):
     plain = backbone(LORA)
     compiled = backbone(LORA, compile=dict(backend='eager'))
     compiled.load_state_dict(plain.state_dict())
