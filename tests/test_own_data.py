@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import shlex
+import time
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,9 @@ def test_loggers_works(checkout: Path,
     assert [event.value for event in log.Scalars('loss')] == pytest.approx(
         [line['loss'] for line in scalars(run) if 'loss' in line], rel=1e-5)
     offline, = run.rglob('offline-run-*/run-*.wandb')
+    end = time.monotonic() + 60  # a process of wandb's own writes the file
+    while b'acc/top1' not in offline.read_bytes() and time.monotonic() < end:
+        time.sleep(.2)
     data = offline.read_bytes()
     assert b'acc/top1' in data
     assert b'my_videos' in data

@@ -121,7 +121,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--samples', type=int, help='with --data: samples to '
                         'read (default 32)')
     parser.add_argument('--out', default='benchmark', metavar='PREFIX',
-                        help='write PREFIX.json and PREFIX.png')
+                        help='write PREFIX.json and PREFIX.png, which --data '
+                        'does not draw')
     # For the processes that the tool starts itself: an Entry as JSON.
     parser.add_argument('--peak-of', help=argparse.SUPPRESS)
     parser.add_argument('--serve', help=argparse.SUPPRESS)

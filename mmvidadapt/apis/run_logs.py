@@ -54,8 +54,10 @@ class RunLog:
     """A training, or several that resumed one another.
 
     Args:
-        training (Curves): By optimiser step.
-        validation (Curves): By epoch, or by step if ``by_epoch`` is not set.
+        training (Curves): By iteration, of which ``accumulative_counts``
+            make a step of the optimiser.
+        validation (Curves): By epoch, or by iteration if ``by_epoch`` is
+            not set.
         by_epoch (bool): Whether the run counts epochs.
         tests (list[dict[str, Any]]): Results of ``tools/test.py`` in the
             same folder: ``time`` and ``metrics``.

@@ -589,6 +589,10 @@ def _test_pipeline(cfg: Config) -> list[dict]:
         raise ValueError(
             'the config has no test_dataloader with a pipeline, and no '
             'test_pipeline: give a config that tools/test.py runs')
+    if any(get_str_type(step['type']) == 'SyntheticFrames' for step in steps):
+        raise ValueError(
+            'the config is that of a run with --synthetic, which reads no '
+            'videos: give the config that the run was started with')
     if not any(map(_decodes, steps)):
         raise ValueError(
             'the test pipeline has no step that decodes frames: name one '

@@ -9,6 +9,7 @@ from .broken_video import (
 from .class_lists import class_names
 from .descriptions import class_descriptions
 from .sample_fetcher import TooManyBrokenVideosError
+from .synthetic import SyntheticFrames, SyntheticVideo, SyntheticVideoDataset
 from .transforms import (
     ClipColorJitter,
     ClipGrayscale,
@@ -27,6 +28,8 @@ from .transforms import (
 __all__ = ['BrokenVideoError', 'ClipColorJitter', 'ClipGrayscale',
            'ClipRandAugment', 'EqualSegmentSample', 'KineticsSample',
            'LabelAwareFlip', 'LocalWindow', 'RepeatAugment',
-           'SomethingSample', 'TooManyBrokenVideosError', 'TorchCodecDecode',
-           'TorchCodecInit', 'WideThreeCrop', 'class_descriptions',
-           'class_names', 'find_damage', 'guard_reading', 'guarded_pipeline']
+           'SomethingSample', 'SyntheticFrames', 'SyntheticVideo',
+           'SyntheticVideoDataset', 'TooManyBrokenVideosError',
+           'TorchCodecDecode', 'TorchCodecInit', 'WideThreeCrop',
+           'class_descriptions', 'class_names', 'find_damage',
+           'guard_reading', 'guarded_pipeline']

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from unicodedata import east_asian_width
 
 import matplotlib
 
@@ -42,12 +43,15 @@ _DARK, _BRIGHT = .38, .68
 def fonts() -> list[str]:
     """Families to write names with: the user's, then what they may lack.
 
+    Matplotlib's own is among them, in case the user's is not installed.
+
     Returns:
         list[str]: As matplotlib's ``font.family``.
     """
     installed = set(font_manager.fontManager.get_font_names())
-    return [*plt.rcParams['font.family'],
-            *(name for name in _EASTERN if name in installed)]
+    eastern = (name for name in _EASTERN if name in installed)
+    return list(dict.fromkeys(
+        [*plt.rcParams['font.family'], 'DejaVu Sans', *eastern]))
 
 
 def font_for(text: str) -> str:
@@ -215,6 +219,12 @@ def add_scale(figure: Figure, image: AxesImage, label: str = '',
         bar.ax.set_facecolor(str((_DARK + _BRIGHT) / 2))
 
 
+def _inches(title: str) -> float:
+    """Room for a line of a title; no letter of either kind is wider."""
+    return sum(.19 if east_asian_width(letter) in 'WF' else .11
+               for letter in title)
+
+
 class FrameTable:
     """Rows of pictures below the frames of a clip, one column per frame.
 
@@ -241,8 +251,7 @@ class FrameTable:
         self.width = min(1.35, 24 / self.count)
         self.height = self.width * frames.shape[1] / frames.shape[2]
         self.right = self._NAMES + self.count * (self.width + self._GAP)
-        # No letter of a title is wider than this.
-        least = .11 * max(map(len, title.splitlines()))
+        least = max(map(_inches, title.splitlines()))
         self.size = (
             max(self.right + self._BAR, least),
             (1 + num_rows) * (self.height + 2 * self._LINE) + .7 + self._FOOT)

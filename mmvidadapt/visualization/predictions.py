@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 
@@ -207,21 +209,37 @@ def _panel(lines: Sequence[tuple[str, float]], size: tuple[int, int]
                       (0, 0, 0, 150))
     draw = ImageDraw.Draw(panel)
     for row, (label, score) in enumerate(lines):
-        font = ImageFont.truetype(font_for(label), letters)
         top = letters // 4 + row * step
         if 0 <= score <= 1:
             draw.rectangle((0, top, round(score * width), top + step - 3),
                            fill=(40, 110, 190, 210) if not row else
                            (90, 90, 90, 200))
         number = f'{score:.2f}'
-        room = width - draw.textlength(number, font) - 3 * letters // 2
-        while label and draw.textlength(label, font) > room:
+        right = width - letters // 2 - _length(number, letters)
+        while label and _length(label, letters) > right - letters:
             label = label.removesuffix('...')[:-1]
             label = label.rstrip() + '...' if label else ''
-        draw.text((letters // 2, top), label, (255, 255, 255), font)
-        draw.text((width - letters // 2, top), number, (255, 255, 255), font,
-                  anchor='ra')
+        for text, left in (label, letters / 2), (number, right):
+            for run, font in _runs(text, letters):
+                draw.text((left, top + letters), run, (255, 255, 255), font,
+                          anchor='ls')  # fonts share the base line
+                left += font.getlength(run)
     return np.asarray(panel)
+
+
+_font = lru_cache(ImageFont.truetype)
+
+
+def _runs(text: str, letters: int
+          ) -> list[tuple[str, ImageFont.FreeTypeFont]]:
+    """A text in pieces, each with a font that has its letters."""
+    return [(''.join(run), _font(file, letters))
+            for file, run in groupby(text, font_for)]
+
+
+def _length(text: str, letters: int) -> float:
+    """Pixels that a text takes."""
+    return sum(font.getlength(run) for run, font in _runs(text, letters))
 
 
 def _labels_at(said: Prediction | Timeline, seconds: float,

@@ -23,7 +23,7 @@ from ..apis.video_classifier import config_classes
 from ..datasets.broken_video import BrokenVideoError
 from ..datasets.class_lists import class_names
 from ..version import __version__
-from .canvas import names_as_written, png, short, strip
+from .canvas import names_as_written, numbered, png, short, strip
 from .runs import spread, test_set
 
 #: More classes than these are drawn without names, or without numbers.
@@ -216,10 +216,10 @@ def _headline(run: RunLog) -> str:
         if '/' in name:
             step, value = _best(values)
             told.append(f'best {name} {value:.4f} at '
-                        f'{"epoch" if run.by_epoch else "step"} {step}')
+                        f'{"epoch" if run.by_epoch else "iteration"} {step}')
             break
     last = max((max(values) for values in run.training.values()), default=0)
-    told.append(f'{last} optimiser steps in '
+    told.append(f'{numbered(last, "iteration")} in '
                 f'{str(run.duration).partition(".")[0]}')
     return ', '.join(told)
 
@@ -233,7 +233,7 @@ def _summary(report: Report) -> str:
         rows.append(('Trained', f'{run.times[0][0]} to {run.times[-1][1]}'
                      + (f', in {len(run.times)} runs'
                         if len(run.times) > 1 else '')))
-    unit = 'epoch' if run.by_epoch else 'step'
+    unit = 'epoch' if run.by_epoch else 'iteration'
     for name, values in run.validation.items():
         if '/' in name:
             step, value = _best(values)
@@ -249,8 +249,8 @@ def _summary(report: Report) -> str:
     broken = [step for step, value in run.training.get('loss', {}).items()
               if not np.isfinite(value)]
     told = '' if not broken else _missing(
-        f'The loss was not finite at {len(broken)} logged steps, first at '
-        f'step {broken[0]}.')
+        f'The loss was not finite at {len(broken)} logged iterations, first '
+        f'at iteration {broken[0]}.')
     return _table(rows) + told
 
 
@@ -269,8 +269,8 @@ def _model(cfg: Config) -> str:
 
 def _curves(run: RunLog) -> str:
     """All curves in one picture, and their last values as a table."""
-    unit = 'epoch' if run.by_epoch else 'optimiser step'
-    step = 'optimiser step'
+    unit = 'epoch' if run.by_epoch else 'iteration'
+    step = 'iteration'
 
     def chosen(curves: Curves, want: Callable[[str], bool]) -> Curves:
         return {name: values for name, values in curves.items()
@@ -284,7 +284,7 @@ def _curves(run: RunLog) -> str:
         ('Learning rate', step, chosen(run.training, lambda n: n == 'lr')),
         ('Norm of the gradient', step,
          chosen(run.training, lambda n: n == 'grad_norm')),
-        ('Seconds of a step', step,
+        ('Seconds of an iteration', step,
          chosen(run.training, lambda n: n in ('time', 'data_time')))]
     panels = [panel for panel in panels if panel[2]]
     if not panels:

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmvidadapt.apis import VideoClassifier
 from mmvidadapt.datasets import BrokenVideoError
 from mmvidadapt.datasets.class_lists import class_names
+from mmvidadapt.datasets.synthetic import use_synthetic_data
 from tests.small_models import METHODS, SmallModel, write_model
 from tests.toy_videos import cut, write_video
 
@@ -307,6 +308,11 @@ def test_wrong_arguments_are_one_sentence(classifiers, models, videos,
         VideoClassifier(config, 'no.pth', device='cpu')
     with pytest.raises(FileNotFoundError, match=r"config 'no\.py'"):
         VideoClassifier('no.py', checkpoint, device='cpu')
+    cfg = Config.fromfile(config)
+    use_synthetic_data(cfg, 2)
+    with pytest.raises(ValueError, match='a run with --synthetic, which '
+                       'reads no videos: give the config that'):
+        VideoClassifier(cfg, checkpoint, device='cpu')
     with pytest.raises(ValueError, match="there is no device 'gpu'"):
         VideoClassifier(config, checkpoint, device='gpu')
     cfg = Config.fromfile(config)

@@ -55,6 +55,13 @@ def test_everything_imports_after_mmvidadapt_and_wandb_is_not_loaded():
     assert done.returncode == 0, done.stderr
 
 
+def test_configs_that_synthetic_runs_wrote_are_understood():
+    done = python('import mmvidadapt\n'
+                  'from mmaction.registry import DATASETS\n'
+                  'assert "SyntheticVideoDataset" in DATASETS')
+    assert done.returncode == 0, done.stderr
+
+
 def test_everything_imports_even_if_an_earlier_attempt_failed():
     attempts = '''
 import importlib, sys

@@ -7,7 +7,7 @@ import torch
 from mmaction.apis import init_recognizer
 from torch import Tensor, nn
 
-from mmvidadapt.models.adapters import MSTAVideo
+from mmvidadapt.models.adapters import LoRA, MSTAVideo
 from mmvidadapt.models.adapters.base import AdapterStack
 from mmvidadapt.models.backbones import CLIPViT
 from mmvidadapt.models.clip.layout import TokenLayout
@@ -130,6 +130,32 @@ def test_low_rank_terms_go_into_the_projections(guest: bool) -> None:
         torch.testing.assert_close(backbone(clip), wanted, rtol=1e-4,
                                    atol=1e-4)
     assert not any(list(one.parameters()) for one in backbone.stacks)
+
+
+class Gated(LoRA):
+    """A user's adapter, which computes something else."""
+
+    def forward(self, *args: object) -> Tensor | None:
+        change = super().forward(*args)
+        return None if change is None else change.tanh()
+
+
+def test_what_computes_something_else_is_left_alone() -> None:
+    backbone = toy_backbone([])
+    stack = AdapterStack([dict(type=Gated, layers=[0, 1])], **backbone.place)
+    backbone.host(scatter(stack))
+    scatter(backbone)
+    clip = torch.randn(2, 3, 4, 8, 8)
+    with torch.no_grad():
+        wanted = backbone(clip)
+        assert fold(backbone) == {}
+        assert torch.equal(backbone(clip), wanted)
+
+    class Other(MSTAVideo):
+        """A user's adapter of which `scale` may be something else."""
+
+    half = Other(8, 4, scale=.3)
+    assert fold(nn.Sequential(half)) == {} and half.scale == .3
 
 
 def test_experts_become_the_merged_transformer() -> None:

@@ -14,6 +14,7 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
+from matplotlib.figure import Figure
 
 from mmvidadapt.apis import VideoClassifier
 from mmvidadapt.visualization import canvas, predictions
@@ -270,20 +271,37 @@ def eastern_font(tmp_path, monkeypatch) -> Path:
 
 
 def test_chinese_names_are_drawn_where_a_font_has_them(
-        videos, tmp_path, eastern_font):
+        videos, tmp_path, eastern_font, caplog):
     one = predictions.Prediction(str(videos / 'a.mp4'), ['run 跑步'], [1.])
     with warnings.catch_warnings():
         warnings.simplefilter('error')  # "Glyph ... missing from font(s)"
         predictions.draw_sheet([one], tmp_path / 'sheet.png')
     assert canvas.font_for('跑步') == str(eastern_font)
     assert canvas.font_for('run') == font_manager.findfont('DejaVu Sans')
+    assert not caplog.records  # "findfont: Font family 'Not Here' not found"
 
-    def panel(label: str) -> np.ndarray:
-        return predictions._panel([(label, -1.)], (320, 240))
+    def panel(label: str) -> tuple[np.ndarray, np.ndarray]:
+        """Place of the label, and of the score."""
+        drawn = predictions._panel([(label, -1.)], (320, 240))
+        return drawn[:, :250], drawn[:, 250:]
 
-    assert (panel('跑步') != panel('跑')).any()
-    assert (panel('跑') == panel('步')).all()  # both are boxes in this font
-    assert (panel('跑') != panel('跳')).any()  # no font has it
+    def bright(label: str) -> int:
+        return int((panel(label)[0][..., 0] > 200).sum())
+
+    # Both letters are the same box in this font, which lacks all others.
+    assert (panel('跑')[0] == panel('步')[0]).all()
+    assert (panel('跑')[0] != panel('跳')[0]).any()  # no font has it
+    assert bright('跑步') == 2 * bright('跑')
+    assert abs(bright('run跑') - bright('run') - bright('跑')) < 9
+    assert (panel('跑')[1] == panel('run')[1]).all()
+
+
+def test_what_is_too_long_for_a_panel_is_cut(eastern_font):
+    drawn = predictions._panel([('跑' * 99, -1.), ('run' * 99, -1.)],
+                               (320, 240))
+    gap = drawn[:, 270:276]
+    assert (gap[..., 0] == 0).all()
+    assert (drawn[:20, :260, 0] == 255).any()
 
 
 def test_chinese_names_are_missed_without_a_font(videos, tmp_path,
@@ -292,6 +310,27 @@ def test_chinese_names_are_missed_without_a_font(videos, tmp_path,
     one = predictions.Prediction(str(videos / 'a.mp4'), ['跑步'], [1.])
     with pytest.warns(UserWarning, match='missing from font'):
         predictions.draw_sheet([one], tmp_path / 'sheet.png')
+
+
+def test_matplotlibs_font_stands_in_for_one_that_lacks(monkeypatch):
+    monkeypatch.setitem(plt.rcParams, 'font.family', ['Not Here'])
+    assert canvas.fonts()[:2] == ['Not Here', 'DejaVu Sans']
+    drawn_with = canvas.names_as_written(lambda: plt.rcParams['font.family'])
+    assert drawn_with() == canvas.fonts()
+
+
+@pytest.mark.parametrize('title', ['run' * 11, '跑步' * 17])
+def test_a_long_title_has_room_above_few_frames(title, eastern_font):
+    @canvas.names_as_written
+    def draw() -> Figure:
+        figure = canvas.FrameTable(np.zeros((2, 8, 8, 3)), 1, title).figure
+        figure.draw_without_rendering()
+        return figure
+
+    figure = draw()
+    room = figure._suptitle.get_window_extent()
+    assert room.x0 > 0 and room.x1 < figure.bbox.width
+    plt.close(figure)
 
 
 def test_videos_that_are_looked_at_are_never_written_over(

@@ -330,7 +330,7 @@ def test_a_resumed_run_is_one_run(tmp_path: Path) -> None:
     assert found.validation == {'acc/top1': {1: .5, 2: .25}}
     assert found.by_epoch and found.duration.total_seconds() == 90
     assert report._headline(found) == (
-        'best acc/top1 0.5000 at epoch 1, 10 optimiser steps in 0:01:30')
+        'best acc/top1 0.5000 at epoch 1, 10 iterations in 0:01:30')
 
 
 def test_a_run_that_starts_anew_leaves_nothing_of_an_earlier_one(
@@ -380,7 +380,7 @@ def test_no_number_is_neither_the_best_nor_the_largest(
               *(f'{{"loss": NaN, "lr": 0.1, "step": {n}}}' for n in (4, 9)),
               '{"acc/top1": NaN, "step": 2}', '{"acc/top1": 0.5, "step": 4}')
     found = read_run(tmp_path)
-    assert report._headline(found).startswith('best acc/top1 0.5000 at step')
+    assert report._headline(found).startswith('best acc/top1 0.5000 at iteration')
     with mock.patch.object(report, 'png', side_effect=report.png) as drawn:
         text = report._curves(found)
     page = Page(f'<section id="c">{text}</section>')
@@ -419,7 +419,7 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
               '{"loss": NaN, "lr": 0.1, "step": 2}')
     assert run(tmp_path).returncode == 0
     page = Page((tmp_path / 'report.html').read_text())
-    assert ('not finite at 1 logged steps, first at step 2'
+    assert ('not finite at 1 logged iterations, first at iteration 2'
             in page.text['summary'])
     assert 'no config' in page.text['configuration']
     assert 'no config' in page.text['clips']
@@ -576,5 +576,5 @@ def test_a_browser_shows_the_whole_page(full: Page, trained: dict, width: int,
 
 
 def test_a_run_may_hold_nothing_but_steps() -> None:
-    assert report._headline(RunLog()) == '0 optimiser steps in 0:00:00'
+    assert report._headline(RunLog()) == '0 iterations in 0:00:00'
     assert 'no curves' in report._curves(RunLog())
