@@ -380,7 +380,8 @@ def test_no_number_is_neither_the_best_nor_the_largest(
               *(f'{{"loss": NaN, "lr": 0.1, "step": {n}}}' for n in (4, 9)),
               '{"acc/top1": NaN, "step": 2}', '{"acc/top1": 0.5, "step": 4}')
     found = read_run(tmp_path)
-    assert report._headline(found).startswith('best acc/top1 0.5000 at iteration')
+    assert report._headline(found).startswith(
+        'best acc/top1 0.5000 at iteration 4, ')
     with mock.patch.object(report, 'png', side_effect=report.png) as drawn:
         text = report._curves(found)
     page = Page(f'<section id="c">{text}</section>')
