@@ -78,6 +78,11 @@ class RunLog:
     checkpoints: list[Path] = field(default_factory=list)
 
     @property
+    def unit(self) -> str:
+        """What validations are counted by."""
+        return 'epoch' if self.by_epoch else 'iteration'
+
+    @property
     def duration(self) -> timedelta:
         """Time that all trainings took together."""
         return sum((end - start for start, end in self.times), timedelta())

@@ -2,8 +2,8 @@
 
 MMEngine 0.10.7's ``pytorch`` launcher calls ``torch.cuda.set_device``
 whatever there is, and its runner hands ``device_ids`` to a wrapper that
-torch only lets have them for GPU modules. Torch up to 2.13 can abort a
-process that ends right after a collective of gloo.
+torch only lets have them for GPU modules. Torch 2.13 and others abort a
+process now and then that ends right after a collective of gloo.
 """
 
 import atexit

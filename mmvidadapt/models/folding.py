@@ -110,6 +110,18 @@ def _merged(neck: MoTE) -> MoTE:
     return plain.eval()
 
 
+def _fold_low_rank_terms(backbone: CLIPViT) -> int:
+    """Fold every ``LoRA`` that runs in a backbone; return how many."""
+    found = [(adapter, block.attn) for stack in backbone.stacks
+             for layer, block in enumerate(
+                 backbone.encoder.transformer.resblocks)
+             for adapter in stack.at(layer).get('attn_proj', ())
+             if isinstance(adapter, LoRA) and _ours(adapter)]
+    for adapter, attention in found:
+        _fold_low_rank(adapter, attention)
+    return len(found)
+
+
 def _fold_low_rank(adapter: LoRA, attention: Attention) -> None:
     """Add ``s * B A`` to the projections, and leave nothing to add."""
     rows = dict(zip('qkv', attention.in_proj_weight.chunk(3), strict=True),
@@ -190,11 +202,5 @@ def fold(model: nn.Module) -> dict[str, int]:
             module.scale = 1.
             count['scales of MSTA'] += 1
         elif isinstance(module, CLIPViT):
-            for stack in module.stacks:
-                for layer, block in enumerate(
-                        module.encoder.transformer.resblocks):
-                    for adapter in stack.at(layer).get('attn_proj', ()):
-                        if type(adapter) is LoRA:
-                            _fold_low_rank(adapter, block.attn)
-                            count['low-rank terms'] += 1
-    return dict(count)
+            count['low-rank terms'] += _fold_low_rank_terms(module)
+    return dict(+count)  # without what there is none of

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from types import ModuleType
@@ -208,6 +208,7 @@ def _panel(lines: Sequence[tuple[str, float]], size: tuple[int, int]
     panel = Image.new('RGBA', (width, step * len(lines) + letters // 2),
                       (0, 0, 0, 150))
     draw = ImageDraw.Draw(panel)
+    pen = _Pen(letters)
     for row, (label, score) in enumerate(lines):
         top = letters // 4 + row * step
         if 0 <= score <= 1:
@@ -215,31 +216,38 @@ def _panel(lines: Sequence[tuple[str, float]], size: tuple[int, int]
                            fill=(40, 110, 190, 210) if not row else
                            (90, 90, 90, 200))
         number = f'{score:.2f}'
-        right = width - letters // 2 - _length(number, letters)
-        while label and _length(label, letters) > right - letters:
+        right = width - letters // 2 - pen.length(number)
+        while label and pen.length(label) > right - letters:
             label = label.removesuffix('...')[:-1]
             label = label.rstrip() + '...' if label else ''
         for text, left in (label, letters / 2), (number, right):
-            for run, font in _runs(text, letters):
+            for run, font in pen.runs(text):
                 draw.text((left, top + letters), run, (255, 255, 255), font,
                           anchor='ls')  # fonts share the base line
                 left += font.getlength(run)
     return np.asarray(panel)
 
 
-_font = lru_cache(ImageFont.truetype)
+class _Pen:
+    """Letters of one size, each in a font that has it.
 
+    Args:
+        letters (int): Their height in pixels.
+    """
 
-def _runs(text: str, letters: int
-          ) -> list[tuple[str, ImageFont.FreeTypeFont]]:
-    """A text in pieces, each with a font that has its letters."""
-    return [(''.join(run), _font(file, letters))
-            for file, run in groupby(text, font_for)]
+    def __init__(self, letters: int) -> None:
+        # A label that is cut is measured once for each letter.
+        self._file = lru_cache(font_for)
+        self._font = lru_cache(partial(ImageFont.truetype, size=letters))
 
+    def runs(self, text: str) -> list[tuple[str, ImageFont.FreeTypeFont]]:
+        """A text in pieces of one font."""
+        return [(''.join(run), self._font(file))
+                for file, run in groupby(text, self._file)]
 
-def _length(text: str, letters: int) -> float:
-    """Pixels that a text takes."""
-    return sum(font.getlength(run) for run, font in _runs(text, letters))
+    def length(self, text: str) -> float:
+        """Pixels that a text takes."""
+        return sum(font.getlength(run) for run, font in self.runs(text))
 
 
 def _labels_at(said: Prediction | Timeline, seconds: float,

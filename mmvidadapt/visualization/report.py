@@ -215,8 +215,7 @@ def _headline(run: RunLog) -> str:
     for name, values in run.validation.items():
         if '/' in name:
             step, value = _best(values)
-            told.append(f'best {name} {value:.4f} at '
-                        f'{"epoch" if run.by_epoch else "iteration"} {step}')
+            told.append(f'best {name} {value:.4f} at {run.unit} {step}')
             break
     last = max((max(values) for values in run.training.values()), default=0)
     told.append(f'{numbered(last, "iteration")} in '
@@ -233,11 +232,10 @@ def _summary(report: Report) -> str:
         rows.append(('Trained', f'{run.times[0][0]} to {run.times[-1][1]}'
                      + (f', in {len(run.times)} runs'
                         if len(run.times) > 1 else '')))
-    unit = 'epoch' if run.by_epoch else 'iteration'
     for name, values in run.validation.items():
         if '/' in name:
             step, value = _best(values)
-            rows.append((name, f'best {value:.4f} at {unit} {step}, last '
+            rows.append((name, f'best {value:.4f} at {run.unit} {step}, last '
                          f'{list(values.values())[-1]:.4f}'))
     for name, values in run.training.items():
         if name.startswith('loss'):
@@ -269,7 +267,6 @@ def _model(cfg: Config) -> str:
 
 def _curves(run: RunLog) -> str:
     """All curves in one picture, and their last values as a table."""
-    unit = 'epoch' if run.by_epoch else 'iteration'
     step = 'iteration'
 
     def chosen(curves: Curves, want: Callable[[str], bool]) -> Curves:
@@ -280,7 +277,7 @@ def _curves(run: RunLog) -> str:
         ('Loss', step, chosen(run.training, lambda n: n.startswith('loss'))),
         ('Accuracy on training clips', step,
          chosen(run.training, lambda n: 'acc' in n)),
-        ('Validation', unit, chosen(run.validation, lambda n: '/' in n)),
+        ('Validation', run.unit, chosen(run.validation, lambda n: '/' in n)),
         ('Learning rate', step, chosen(run.training, lambda n: n == 'lr')),
         ('Norm of the gradient', step,
          chosen(run.training, lambda n: n == 'grad_norm')),
