@@ -97,7 +97,7 @@ setup(
     keywords='video, action recognition, CLIP, adapter, MMAction2',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={f'{PACKAGE}.datasets.class_lists': ['*.txt']},
-    python_requires='>=3.10',
+    python_requires='>=3.11',
     install_requires=read_requirements('runtime'),
     extras_require={
         'mm': read_requirements('mm'),

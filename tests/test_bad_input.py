@@ -228,8 +228,8 @@ BROKEN = {
     'empty.mp4': r'is empty \(zero bytes\)',
     'truncated.mp4': r'is truncated: its header announces \d+ bytes, the '
     r'file has \d+',
-    'hollow.mp4': '(cannot be|has frames that cannot be decoded)',
-    'page.mp4': 'cannot be read by DecordInit',
+    'hollow.mp4': 'cannot be (read|decoded)',
+    'page.mp4': 'is no video but a web page',
 }
 
 

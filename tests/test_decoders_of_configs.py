@@ -16,7 +16,7 @@ from tests.small_models import METHODS
 from tests.test_datasets.test_torch_codec import usable
 
 READERS = [
-    'Decord', 'PyAV', 'OpenCV',
+    'Video', 'Decord', 'PyAV', 'OpenCV',
     pytest.param('TorchCodec', marks=pytest.mark.skipif(
         not usable(), reason='TorchCodec or FFmpeg is not here'))]
 OTHERS = READERS[1:]
@@ -41,7 +41,7 @@ def inputs(cfg: Config, video: Path) -> torch.Tensor:
 
 @pytest.mark.parametrize('name', ['demo.mp4', 'test.mp4', 'test.avi'])
 @pytest.mark.parametrize('reader', OTHERS)
-def test_every_frame_of_a_real_video_is_that_of_decord(
+def test_every_frame_of_a_real_video_is_that_of_every_reader(
         reader, name, shared_data):
     if reader == 'TorchCodec' and name == 'test.avi':
         pytest.skip('of this MPEG-4 AVI TorchCodec up to 0.17 gives wrong '
@@ -56,7 +56,7 @@ def test_every_frame_of_a_real_video_is_that_of_decord(
         inds = [*range(0, results['total_frames'], 41), 40, 3, 40]
         return steps[1](dict(results, frame_inds=np.array(inds)))['imgs']
 
-    for one, other in zip(frames(reader), frames('Decord'), strict=True):
+    for one, other in zip(frames(reader), frames('Video'), strict=True):
         assert np.array_equal(one, other)
 
 
@@ -79,7 +79,7 @@ def test_training_and_testing_take_other_decoders_by_option(tmp_path):
     cfg = Config.fromfile(config)
     changes = [
         f'{key}={value}' for split, reader in (
-            ('train', 'PyAV'), ('val', 'OpenCV'), ('test', 'PyAV'))
+            ('train', 'Decord'), ('val', 'OpenCV'), ('test', 'PyAV'))
         for key, value in options(
             cfg[f'{split}_dataloader'].dataset.pipeline,
             f'{split}_dataloader.dataset.pipeline', reader).items()]

@@ -45,8 +45,8 @@ def video(tmp_path) -> Path:
 def single_view(model: SmallModel, video: Path) -> torch.Tensor:
     """Scores of the one view that the inferencer looks at."""
     cfg = Config.fromfile(model.config)
-    steps = [dict(type='DecordInit'), *(
-        dict(type='DecordDecode') if step['type'].endswith('Decode') else
+    steps = [dict(type='VideoInit'), *(
+        dict(type='VideoDecode') if step['type'].endswith('Decode') else
         dict(step) for step in cfg.test_dataloader.dataset.pipeline
         if not step['type'].endswith('Init'))]
     for step in steps:

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from mmvidadapt.apis.complexity import config_complexity
+from tests.toy_videos import write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 TREES = ('configs', 'docs', 'mmvidadapt', 'requirements', 'tests', 'tools')
@@ -50,6 +51,19 @@ def build(repository: Path, kind: str, out: Path) -> Path:
         cwd=repository, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return out / result.stdout
+
+
+def metadata(wheel: Path) -> str:
+    """What a wheel says of itself."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith('/METADATA'))
+        return archive.read(name).decode()
+
+
+def requirements_of(wheel: Path) -> list[Requirement]:
+    """What it needs, with and without extras."""
+    return [Requirement(line) for line
+            in re.findall(r'^Requires-Dist: (.*)$', metadata(wheel), re.M)]
 
 
 def files_below(repository: Path, folder: str) -> set[str]:
@@ -104,14 +118,11 @@ def test_wheel_holds_every_module_and_class_list_and_no_tests(
 
 
 def test_wheel_names_ranges_and_leaves_mmcv_to_an_extra(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        name = next(n for n in archive.namelist() if n.endswith('/METADATA'))
-        text = archive.read(name).decode()
-    assert 'Requires-Python: >=3.10' in text
-    needed = [Requirement(line) for line
-              in re.findall(r'^Requires-Dist: (.*)$', text, re.M)]
+    text = metadata(wheel)
+    assert 'Requires-Python: >=3.11' in text
+    needed = requirements_of(wheel)
     plain = {r.name: r for r in needed if r.marker is None}
-    assert {'torch', 'open_clip_torch', 'decord', 'mmaction2'} <= set(plain)
+    assert {'torch', 'open_clip_torch', 'av', 'mmaction2'} <= set(plain)
     # mmcv and mmcv-lite overwrite each other; so do mmengine and its fork.
     assert not {'mmcv', 'mmcv-lite', 'mmengine', 'mmpretrain'} & set(plain)
     for requirement in plain.values():
@@ -126,7 +137,56 @@ def test_wheel_names_ranges_and_leaves_mmcv_to_an_extra(wheel: Path) -> None:
                   'all'):
         assert f'Provides-Extra: {extra}\n' in text
         assert [r for r in needed
-                if r.marker and r.marker.evaluate({'extra': extra})]
+                if r.marker and r.marker.evaluate({'extra': extra})
+                and not r.marker.evaluate({'extra': ''})]
+
+
+@pytest.mark.parametrize('system, machine, readers', [
+    ('linux', 'x86_64', {'av', 'decord', 'torchcodec'}),
+    ('linux', 'aarch64', {'av', 'torchcodec'}),
+    ('darwin', 'arm64', {'av', 'torchcodec'}),
+    ('darwin', 'x86_64', {'av'}),
+    ('win32', 'AMD64', {'av', 'decord', 'torchcodec'}),
+    ('win32', 'ARM64', {'av'})])
+def test_a_reader_is_asked_for_where_it_has_wheels(
+        wheel: Path, system: str, machine: str, readers: set[str]) -> None:
+    def asked_for(extra: str) -> set[str]:
+        here = dict(sys_platform=system, platform_machine=machine,
+                    extra=extra)
+        return {r.name for r in requirements_of(wheel)
+                if r.marker is None or r.marker.evaluate(here)}
+
+    known = {'av', 'decord', 'torchcodec'}
+    assert asked_for('torchcodec') & known == readers
+    assert asked_for('') & known == readers - {'torchcodec'}
+
+
+def test_a_reader_is_imported_when_a_config_names_it(tmp_path: Path) -> None:
+    video = write_video(tmp_path / 'a.mp4', 8)
+    code = f'''
+import importlib, pkgutil, sys
+
+import mmvidadapt
+import mmaction.datasets
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+
+for module in pkgutil.walk_packages(mmvidadapt.__path__, 'mmvidadapt.'):
+    importlib.import_module(module.name)
+init_default_scope('mmaction')
+pipeline = Compose([
+    dict(type='VideoInit'),
+    dict(type='SampleFrames', clip_len=4, frame_interval=1, num_clips=1),
+    dict(type='VideoDecode')])
+READERS = ('av', 'decord', 'torchcodec')
+assert not [name for name in READERS if name in sys.modules]
+results = pipeline(dict(filename={str(video)!r}, start_index=0))
+assert len(results['imgs']) == 4
+assert [name for name in READERS if name in sys.modules] == ['av']
+'''
+    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT,
+                            capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_rebuilt_wheel_forgets_a_deleted_config(tmp_path: Path) -> None:
@@ -194,26 +254,36 @@ def test_wheel_after_editable_installs_holds_each_file_once(
 def pinned() -> dict[str, str]:
     """Name to version, from requirements/pinned.txt."""
     found = {}
-    text = (ROOT / 'requirements' / 'pinned.txt').read_text()
-    for line in text.splitlines():
-        if line and not line.startswith('#'):
-            name, version = re.fullmatch(r'(\S+)==(\S+)', line).groups()
-            assert canonicalize_name(name) not in found, f'{name} is twice'
-            found[canonicalize_name(name)] = version
+    for requirement in lines_of('pinned'):
+        name = canonicalize_name(requirement.name)
+        assert name not in found, f'{name} is twice'
+        exact, = requirement.specifier
+        assert exact.operator == '==', requirement
+        found[name] = exact.version
     return found
+
+
+def lines_of(file: str) -> list[Requirement]:
+    """What a file of requirements/ names itself."""
+    text = (ROOT / 'requirements' / f'{file}.txt').read_text()
+    return [Requirement(line) for line in text.splitlines()
+            if line and not line.startswith(('#', '-r'))]
+
+
+def test_pinned_set_has_the_markers_of_the_ranges() -> None:
+    ranges = {r.name: r.marker for r in lines_of('runtime')}
+    markers = {r.name: r.marker for r in lines_of('pinned') if r.marker}
+    assert markers == {'decord': ranges['decord']}
+    assert str(markers['decord'])
 
 
 def test_pinned_set_fits_every_range() -> None:
     versions = pinned()
     for file in ('runtime', 'mm', 'video', 'export', 'optional', 'tests'):
-        lines = (ROOT / 'requirements' / f'{file}.txt').read_text()
-        for line in lines.splitlines():
-            if not line or line.startswith(('#', '-r')):
-                continue
-            requirement = Requirement(line)
+        for requirement in lines_of(file):
             version = versions[canonicalize_name(requirement.name)]
             assert requirement.specifier.contains(version), (
-                f'{file}.txt wants {line}, pinned.txt has {version}')
+                f'{file}.txt wants {requirement}, pinned.txt has {version}')
 
 
 def test_pinned_set_is_complete() -> None:

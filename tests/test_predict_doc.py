@@ -44,7 +44,7 @@ def run(command: str) -> str:
 
 
 def test_every_command_of_the_page_is_run() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     assert [shlex.split(line)[1] for line in COMMANDS] == [
         *['tools/predict.py'] * 4, 'tools/benchmark.py']
 
@@ -59,6 +59,8 @@ def test_the_blocks_answer(checkout, capsys) -> None:
     exec(BLOCKS[1], names)
     assert sorted(names['answer'].labels) == ['brewing tea', 'walking']
     exec(BLOCKS[2], names)
+    exec(BLOCKS[3], names)
+    assert names['first'].shape == names['last'].shape
     assert names['timeline'].scores.shape == (2, 101)
     assert '[0. 1.] (2, 101)' in capsys.readouterr().out
 
@@ -80,7 +82,7 @@ def test_windows_and_another_decoder(checkout) -> None:
     assert cv2.imread('time.png') is not None
     pipeline = Config.fromfile(CONFIG).test_dataloader.dataset.pipeline
     assert [pipeline[place].type for place in (0, 2)] == [
-        'DecordInit', 'DecordDecode']
+        'VideoInit', 'VideoDecode']
     plain = run(COMMANDS[3].partition(' --cfg-options')[0])
     assert run(COMMANDS[3]).splitlines()[-1] == plain.splitlines()[-1]
 

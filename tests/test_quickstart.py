@@ -215,9 +215,9 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path) -> None:
     assert (tmp_path / 'thesis.txt').exists()
 
 
-def test_widths_that_decord_cannot_read_are_refused() -> None:
-    with pytest.raises(ValueError, match='72 pixels.*multiple of 32'):
-        synthetic.VideoSettings(size=72)
+def test_widths_that_mp4_cannot_hold_are_refused() -> None:
+    with pytest.raises(ValueError, match='71 pixels.*even number'):
+        synthetic.VideoSettings(size=71)
 
 
 def test_an_opencv_without_encoder_is_named(tmp_path, monkeypatch) -> None:

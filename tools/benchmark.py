@@ -36,6 +36,7 @@ from mmvidadapt.apis.memory import (
     live_at_peak,
     saved_bytes,
 )
+from mmvidadapt.apis.reader_speed import measure_readers, versions
 from mmvidadapt.files import whole_file
 from mmvidadapt.models.clip import CLIPTextEncoder
 
@@ -120,9 +121,23 @@ def parse_args() -> argparse.Namespace:
                         "read these videos in place of the config's")
     parser.add_argument('--samples', type=int, help='with --data: samples to '
                         'read (default 32)')
+    parser.add_argument(
+        '--readers', nargs='*', metavar='PATH', help='measure instead the '
+        'CPU time of what reads videos, on these files and folders, or on a '
+        'set of ten codecs that is made; with --repeats and --out')
+    parser.add_argument(
+        '--re-encode', action='store_true', help='with --readers: measure the '
+        'files also encoded by the defaults of x264 at 340 x 256 and 1280 x '
+        '720')
+    parser.add_argument(
+        '--pipeline', metavar='CONFIG', help='with --readers: measure the '
+        'training pipeline of a config as well, with each reader in it')
+    parser.add_argument(
+        '--rate', type=float, metavar='CLIPS', help='with --readers: clips a '
+        'second that a GPU takes, for the cores that feed it (default 400)')
     parser.add_argument('--out', default='benchmark', metavar='PREFIX',
                         help='write PREFIX.json and PREFIX.png, which --data '
-                        'does not draw')
+                        'and --readers do not draw')
     # For the processes that the tool starts itself: an Entry as JSON.
     parser.add_argument('--peak-of', help=argparse.SUPPRESS)
     parser.add_argument('--serve', help=argparse.SUPPRESS)
@@ -1169,14 +1184,45 @@ def main_data(args: argparse.Namespace) -> None:
     print(f'wrote {out}')
 
 
+def main_readers(args: argparse.Namespace) -> None:
+    """Measure readers of videos, print each file and write."""
+    if args.configs or args.suite or args.data is not None:
+        raise ValueError('--readers measures no model: give it without '
+                         'configs, --suite and --data')
+    rate = 400. if args.rate is None else args.rate
+    pipeline = args.pipeline and load_config(args.pipeline)
+    found = []
+    for file in measure_readers(
+            args.readers, again=args.re_encode, repeats=args.repeats,
+            rate=rate, pipeline=pipeline):
+        print(file, '\n', flush=True)
+        found.append(file.as_dict())
+    out = Path(args.out).with_suffix('.json')
+    with whole_file(out) as partial:
+        partial.write_text(json.dumps(
+            dict(environment={**environment(torch.device('cpu'), 'cpu'),
+                              **versions(), 'threads': 1},
+                 rate=rate, repeats=args.repeats, files=found),
+            indent=2) + '\n')
+    print(f'wrote {out}')
+
+
 def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
-    if args.data is not None:
+    for name in ('re_encode', 'pipeline', 'rate'):
+        given = getattr(args, name)
+        if args.readers is None and given is not None and given is not False:
+            raise ValueError(f'--{name.replace("_", "-")} is about readers: '
+                             'add --readers')
+    if args.data is not None and args.readers is None:
         main_data(args)
         return
     for name in ('split', 'videos', 'samples'):
         if getattr(args, name) is not None:
             raise ValueError(f'--{name} is about reading: add --data CONFIG')
+    if args.readers is not None:
+        main_readers(args)
+        return
     if args.repeats < 2:
         raise ValueError(f'--repeats {args.repeats} gives no median: use at '
                          'least 2')

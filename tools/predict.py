@@ -25,7 +25,6 @@ from mmvidadapt.files import check_folder, whole_file
 from mmvidadapt.visualization.predictions import (
     draw_sheet,
     draw_timeline,
-    video_library,
     write_labelled,
 )
 
@@ -131,8 +130,6 @@ def check(args: argparse.Namespace, videos: Sequence[Path]) -> None:
             raise ValueError(
                 f'--show {args.show} holds one video and there are '
                 f'{len(videos)}: give a folder')
-        if kind != '.png':
-            video_library()
     for path in (args.out, args.show):
         if path is not None:
             check_target(path, videos)

@@ -28,13 +28,14 @@ try:
 except ImportError as error:  # written for the user, by mmvidadapt.compat
     sys.exit(f'error: {error}')
 
+import av
 import cv2
 import numpy as np
 import torch
 from mmaction.registry import MODELS as REGISTRY
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -43,6 +44,8 @@ from tqdm import tqdm
 
 from mmvidadapt.apis.cli import make_parser, run_tool
 from mmvidadapt.apis.complexity import config_complexity, input_shape
+from mmvidadapt.apis.video_pipeline import VideoPipeline
+from mmvidadapt.datasets import BrokenVideoError, VideoReader
 from mmvidadapt.files import whole_file
 from mmvidadapt.quickstart import figures, pretrain, synthetic
 from mmvidadapt.quickstart.methods import (
@@ -149,7 +152,7 @@ class Stages:
 
 
 def check_system(folder: Path) -> str:
-    """Write a video with OpenCV and read it with decord.
+    """Write a video with OpenCV and read it back.
 
     Args:
         folder (Path): Where to try it.
@@ -160,32 +163,24 @@ def check_system(folder: Path) -> str:
     Raises:
         ValueError: If one of them cannot, with what to install.
     """
-    try:
-        import decord
-    except (ImportError, OSError, RuntimeError) as error:
-        raise ValueError(
-            f'the video decoder decord does not load ({error}): install the '
-            'version of requirements/pinned.txt') from error
     path = folder / 'check.mp4'
     frames = np.zeros((8, 64, 64, 3), np.uint8)
     frames[4:] = 200
     synthetic.write_video(path, frames, 8)
+    found = f'OpenCV {cv2.__version__} writes mp4, PyAV {av.__version__}'
     try:
-        reader = decord.VideoReader(str(path))
-        read = reader.get_batch([0, len(reader) - 1]).asnumpy()
-    except decord.DECORDError as error:
+        with VideoReader(path) as reader:
+            read = reader.read([0, len(reader) - 1])
+    except BrokenVideoError as error:
         raise ValueError(
-            f'decord {decord.__version__} cannot read the mp4 that OpenCV '
-            f'{cv2.__version__} writes: install the versions of '
+            f'{found} cannot read it: install the versions of '
             'requirements/pinned.txt') from error
     path.unlink()
     if len(reader) != 8 or read[0].mean() > 30 or read[1].mean() < 170:
         raise ValueError(
-            f'decord {decord.__version__} reads other frames than OpenCV '
-            f'{cv2.__version__} wrote: install the versions of '
+            f'{found} reads other frames: install the versions of '
             'requirements/pinned.txt')
-    return (f'OpenCV {cv2.__version__} writes mp4, decord '
-            f'{decord.__version__} reads it; torch {torch.__version__} on '
+    return (f'{found} reads it; torch {torch.__version__} on '
             + (torch.cuda.get_device_name() if torch.cuda.is_available()
                else f'{os.cpu_count()} CPU cores'))
 
@@ -477,8 +472,7 @@ def look_at(model: str, checkpoint: Path, video: Path) -> figures.Look:
         figures.Look: The model and the clip.
     """
     recognizer = load_model(Config.fromfile(config_path(model)), checkpoint)
-    data = pseudo_collate([Compose(recognizer.cfg.test_pipeline)(dict(
-        filename=str(video), label=-1, start_index=0, modality='RGB'))])
+    data = pseudo_collate([VideoPipeline(recognizer.cfg).read(video)])
     frames = data['inputs'][0][0]  # (3, T, H, W), pixels
     window = getattr(recognizer.backbone, 'window', 1)
     frames = frames[:, window // 2::window]

@@ -32,10 +32,10 @@ if ! error="$("$MMVIDADAPT_PYTHON" -c 'import cv2' 2>&1)"; then
         "opencv-python opencv-contrib-python, then pip install" \
         "$(grep '^opencv-' "$root/requirements/pinned.txt"))."
 fi
-if ! error="$("$MMVIDADAPT_PYTHON" -c 'import decord' 2>&1)"; then
+if ! error="$("$MMVIDADAPT_PYTHON" -c 'import av' 2>&1)"; then
     fail "the video decoder does not load (${error##*$'\n'}): run" \
         "'$MMVIDADAPT_PYTHON -m pip install --force-reinstall --no-deps" \
-        "$(grep '^decord' "$root/requirements/pinned.txt")'."
+        "$(grep '^av=' "$root/requirements/pinned.txt")'."
 fi
 
 export MPLBACKEND="${MPLBACKEND:-Agg}"

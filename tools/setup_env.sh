@@ -9,8 +9,7 @@
 #                          filled with requirements/pinned.txt when needed
 #   MMVIDADAPT_ENV=active  install into the environment that `python` belongs
 #                          to; torch, torchvision and OpenCV are kept if there
-#   MMVIDADAPT_ENV=as-is   use that environment and install nothing (Python
-#                          3.10 will do; the others need 3.11 or newer)
+#   MMVIDADAPT_ENV=as-is   use that environment and install nothing
 #   PYTHON=python3.12      the interpreter to create .venv with, or to use
 #
 # The options --active and --as-is say the same as the variable.
@@ -144,7 +143,7 @@ _mva_setup_active() {
 }
 
 _mva_setup() {
-    local option minor=10
+    local option
     for option in "$@"; do
         case "$option" in
             --active) MMVIDADAPT_ENV=active ;;
@@ -160,9 +159,7 @@ _mva_setup() {
             MMVIDADAPT_PYTHON="${PYTHON:-python}"
             command -v "$MMVIDADAPT_PYTHON" > /dev/null 2>&1 \
                 || [ -n "${PYTHON:-}" ] || MMVIDADAPT_PYTHON=python3
-            # pinned.txt needs 3.11; the ranges, which as-is trusts, 3.10.
-            [ "$MMVIDADAPT_ENV" = as-is ] || minor=11
-            _mva_check_version "$MMVIDADAPT_PYTHON" "$minor" || return 1
+            _mva_check_version "$MMVIDADAPT_PYTHON" 11 || return 1
             MMVIDADAPT_PYTHON="$(command -v "$MMVIDADAPT_PYTHON")"
             [ "$MMVIDADAPT_ENV" = as-is ] || _mva_setup_active || return 1
             # An uninstalled checkout must be importable too.

@@ -26,18 +26,18 @@ model = dict(
 
 # No flip: a mirrored ball rolls the other way.
 train_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(type='UniformSample', clip_len=num_frames),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, 52)),
     dict(type='RandomCrop', size=size),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
 test_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(type='UniformSample', clip_len=num_frames, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, 52)),
     dict(type='CenterCrop', crop_size=size),
     dict(type='FormatShape', input_format='NCTHW'),

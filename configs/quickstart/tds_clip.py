@@ -8,23 +8,23 @@ num_frames, size = {{_base_.num_frames}}, {{_base_.size}}
 model = dict(backbone=dict(window=window))
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='LocalWindow', window=window,
         sampler=dict(type='UniformSample', clip_len=num_frames)),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, 52)),
     dict(type='RandomCrop', size=size),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
 test_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='LocalWindow', window=window,
         sampler=dict(
             type='UniformSample', clip_len=num_frames, test_mode=True)),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, 52)),
     dict(type='CenterCrop', crop_size=size),
     dict(type='FormatShape', input_format='NCTHW'),

@@ -20,23 +20,18 @@ from typing import Any
 import numpy as np
 import torch
 from mmaction.apis import init_recognizer
-from mmaction.utils import get_str_type
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ..datasets.broken_video import BrokenVideoError, guarded_pipeline
+from ..datasets.broken_video import BrokenVideoError
 from ..datasets.class_lists import class_names
-from ..datasets.video_files import (
-    IMAGE_SUFFIXES,
-    find_videos,
-    holds_frames,
-)
+from ..datasets.video_files import find_videos, holds_frames
 from ..models.heads import TextHead
 from .cli import load_config
+from .video_pipeline import VideoPipeline, test_set
 from .windows import WindowReader
 
 __all__ = ['Prediction', 'Timeline', 'VideoClassifier']
@@ -221,9 +216,8 @@ class VideoClassifier:
         self.checkpoint = os.fspath(checkpoint)
         self.device = _device(device)
         self.bf16 = bf16
-        self._steps = _test_pipeline(self.cfg)
-        self._pipelines: dict[bool, Any] = {}
-        self._dataset = _test_set(self.cfg)
+        #: How videos are read.
+        self.pipeline = VideoPipeline(self.cfg)
         self._own = self._build(self.cfg)
         self._asked: tuple[list[str], nn.Module] | None = None
         #: Names of the classes that the model was trained on.
@@ -324,37 +318,7 @@ class VideoClassifier:
         Raises:
             BrokenVideoError: If it cannot be read.
         """
-        path = Path(video)
-        return self._pipeline(path.is_dir())(self._start(path))
-
-    def _pipeline(self, frames: bool) -> Any:
-        """The test pipeline for video files or for folders of frames."""
-        if frames not in self._pipelines:
-            init_default_scope(self.cfg.get('default_scope', 'mmaction'))
-            self._pipelines[frames] = guarded_pipeline(
-                _for_frames(self._steps) if frames else
-                _for_files(self._steps))
-        return self._pipelines[frames]
-
-    def _start(self, path: Path) -> dict:
-        """What the pipeline starts from, as MMAction2's data sets do."""
-        if not path.is_dir():
-            return dict(filename=str(path), label=-1, start_index=0,
-                        modality='RGB')
-        template = self._dataset.get('filename_tmpl', 'img_{:05}.jpg')
-        first = self._dataset.get('start_index', 1)
-        total = sum(file.suffix.lower() in IMAGE_SUFFIXES
-                    and not file.name.startswith('.')
-                    for file in path.iterdir())
-        for number in (first, first + total - 1):
-            if not (path / template.format(number)).is_file():
-                raise BrokenVideoError(
-                    f'{path} holds {total} frames and none is called '
-                    f'{template.format(number)}: set filename_tmpl='
-                    f'{template!r} and start_index={first} of the test set '
-                    'to what its frames are called', str(path))
-        return dict(frame_dir=str(path), filename_tmpl=template, label=-1,
-                    total_frames=total, start_index=first, modality='RGB')
+        return self.pipeline.read(video)
 
     # -- answers -----------------------------------------------------------
 
@@ -478,7 +442,7 @@ class VideoClassifier:
         self._check_batch(batch_size)
         names, model = self._model(classes)
         reader = WindowReader(
-            self._pipeline(path.is_dir()).transforms, self._start(path),
+            self.pipeline.steps(path), self.pipeline.start(path),
             window, window / 2 if stride is None else stride, fps)
         scores: list[Tensor] = []
         batch: list[dict] = []
@@ -549,15 +513,6 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _test_set(cfg: Config) -> dict:
-    """Config of the data set that testing reads, without wrappers."""
-    loader = cfg.get('test_dataloader')
-    dataset = loader.dataset if loader else {}
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    return dataset
-
-
 def config_classes(cfg: Config) -> str | Sequence[str] | None:
     """What names the classes that a config trains on, if anything does.
 
@@ -570,7 +525,7 @@ def config_classes(cfg: Config) -> str | Sequence[str] | None:
         the head, those of the test set's ``metainfo``, or the path of
         ``labels.txt`` beside the list of its videos.
     """
-    dataset = _test_set(cfg)
+    dataset = test_set(cfg)
     head = cfg.model.get('cls_head') or {}
     source = head.get('classes') or (
         dataset.get('metainfo') or {}).get('classes')
@@ -580,46 +535,3 @@ def config_classes(cfg: Config) -> str | Sequence[str] | None:
         path = osp.join(osp.dirname(lists or ''), 'labels.txt')
         source = path if lists and osp.isfile(path) else None
     return source
-
-
-def _test_pipeline(cfg: Config) -> list[dict]:
-    """The steps that ``tools/test.py`` runs, else ``test_pipeline``."""
-    steps = _test_set(cfg).get('pipeline') or cfg.get('test_pipeline')
-    if not steps:
-        raise ValueError(
-            'the config has no test_dataloader with a pipeline, and no '
-            'test_pipeline: give a config that tools/test.py runs')
-    if any(get_str_type(step['type']) == 'SyntheticFrames' for step in steps):
-        raise ValueError(
-            'the config is that of a run with --synthetic, which reads no '
-            'videos: give the config that the run was started with')
-    if not any(map(_decodes, steps)):
-        raise ValueError(
-            'the test pipeline has no step that decodes frames: name one '
-            'whose type ends in Decode')
-    return copy.deepcopy(list(steps))
-
-
-def _decodes(step: dict) -> bool:
-    return get_str_type(step['type']).endswith('Decode')
-
-
-def _decodes_frames(step: dict) -> bool:
-    return get_str_type(step['type']) == 'RawFrameDecode'
-
-
-def _for_files(steps: list[dict]) -> list[dict]:
-    """The pipeline for video files, whatever it was written for."""
-    if not any(map(_decodes_frames, steps)):
-        return steps
-    return [dict(type='DecordInit')] + [
-        dict(type='DecordDecode') if _decodes_frames(step) else step
-        for step in steps]
-
-
-def _for_frames(steps: list[dict]) -> list[dict]:
-    """The pipeline for folders of frames, whatever it was written for."""
-    return [dict(type='RawFrameDecode')
-            if _decodes(step) and not _decodes_frames(step) else step
-            for step in steps
-            if not get_str_type(step['type']).endswith('Init')]

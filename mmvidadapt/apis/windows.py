@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from ..datasets.broken_video import TAIL_FRAMES, PyAVReader, ReadGuard
+from ..datasets.video_reader import VideoReader
 
 #: Frames that a piece spans at most.
 PIECE = 64
@@ -163,22 +164,31 @@ class WindowReader:
             [window.frames for window in self.windows]))
         held: dict[int, np.ndarray] = {}
         waiting = list(self.windows)
+        for number, picture in self._pictures(wanted):
+            held[number] = picture
+            while waiting and waiting[0].frames.max() <= number:
+                yield self._finish(waiting.pop(0), held)
+                first = min((window.frames.min() for window in waiting),
+                            default=number + 1)
+                for passed in [n for n in held if n < first]:
+                    del held[passed]
+
+    def _pictures(self, wanted: np.ndarray
+                  ) -> Iterator[tuple[int, np.ndarray]]:
+        """The frames in order, by the decoder of the config."""
+        if isinstance(self._reader, VideoReader):
+            yield from self._reader.stream(wanted)
+            return
         while len(wanted):
             piece = wanted[wanted < wanted[0] + PIECE]
             if wanted[-1] >= self._tail > piece[-1] and (
                     wanted[len(piece)] >= self._tail):
                 piece = wanted  # the last frames of a file may be missing
             wanted = wanted[len(piece):]
-            shape = self._decode_piece(piece, held)
-            while waiting and waiting[0].frames.max() <= piece[-1]:
-                yield self._finish(waiting.pop(0), held, shape)
-            first = min((window.frames.min() for window in waiting),
-                        default=piece[-1] + 1)
-            for number in [n for n in held if n < first]:
-                del held[number]
+            yield from zip(piece.tolist(), self._decode_piece(piece),
+                           strict=True)
 
-    def _decode_piece(self, piece: np.ndarray,
-                      held: dict[int, np.ndarray]) -> tuple[int, int]:
+    def _decode_piece(self, piece: np.ndarray) -> list[np.ndarray]:
         """Decode some frames with the config's own decoder."""
         inds = piece
         if isinstance(self._reader, PyAVReader) and (
@@ -187,12 +197,11 @@ class WindowReader:
             inds = piece - piece[0]
         found = self._decode(dict(
             self._sample, video_reader=self._reader, frame_inds=inds))
-        held.update(zip(piece.tolist(), found['imgs'], strict=True))
-        return found['img_shape']
+        return found['imgs']
 
-    def _finish(self, window: Window, held: dict[int, np.ndarray],
-                shape: tuple[int, int]) -> dict:
+    def _finish(self, window: Window, held: dict[int, np.ndarray]) -> dict:
         # Later steps may write into what several windows show.
+        shape = held[int(window.frames[0])].shape[:2]
         sample = dict(window.sample, img_shape=shape, original_shape=shape,
                       imgs=[held[n].copy() for n in window.frames.tolist()])
         for step in self._after:

@@ -1,8 +1,6 @@
 """Datasets, transforms and sampling."""
 
 from .broken_video import (
-    BrokenVideoError,
-    find_damage,
     guard_reading,
     guarded_pipeline,
 )
@@ -22,14 +20,18 @@ from .transforms import (
     SomethingSample,
     TorchCodecDecode,
     TorchCodecInit,
+    VideoDecode,
+    VideoInit,
     WideThreeCrop,
 )
+from .video_reader import BrokenVideoError, VideoReader, find_damage
 
 __all__ = ['BrokenVideoError', 'ClipColorJitter', 'ClipGrayscale',
            'ClipRandAugment', 'EqualSegmentSample', 'KineticsSample',
            'LabelAwareFlip', 'LocalWindow', 'RepeatAugment',
            'SomethingSample', 'SyntheticFrames', 'SyntheticVideo',
            'SyntheticVideoDataset', 'TooManyBrokenVideosError',
-           'TorchCodecDecode', 'TorchCodecInit', 'WideThreeCrop',
+           'TorchCodecDecode', 'TorchCodecInit', 'VideoDecode', 'VideoInit',
+           'VideoReader', 'WideThreeCrop',
            'class_descriptions', 'class_names', 'find_damage',
            'guard_reading', 'guarded_pipeline']

@@ -8,19 +8,26 @@ pipeline turns all of them into one named error and lets every other
 exception through.
 """
 
-import errno
 import logging
 import os
-import re
-import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
+
+from .transforms.video_decode import VideoInit
+from .video_reader import VideoReader, identify
+from .video_reader.damage import (
+    REMEDY,
+    BrokenVideoError,
+    find_damage,
+    first_line,
+    is_system_fault,
+)
 
 __all__ = ['BrokenVideoError', 'PyAVReader', 'ReadGuard', 'find_damage',
            'guard_reading', 'guarded_pipeline', 'leaf_datasets']
@@ -28,132 +35,25 @@ __all__ = ['BrokenVideoError', 'PyAVReader', 'ReadGuard', 'find_damage',
 # Decoders round: MMAction2 itself notes that the last frame of a sound video
 # may be missing, so a file counts as truncated only beyond this many frames.
 TAIL_FRAMES = 2
-# Writers disagree on whether the padding of the last chunk is counted.
-TAIL_BYTES = 8
 
-REMEDY = ('fetch or encode the file again, or take it out of the list of '
-          'videos')
-
-# What a sound file answers on a machine in trouble. FFmpeg gives two of them
-# for damaged files, too.
-_SYSTEM_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ESTALE,
-                  errno.EIO, errno.ENOMEM}
-_FFMPEG_DAMAGE = {errno.EIO, errno.ENOMEM}
-_SYSTEM_WORDS = ('cuda', 'out of memory', "can't allocate memory",
-                 "can't start new thread", 'too many open files')
-
-# The boxes of an MP4 or QuickTime file without which no frame is found.
-_MP4_STARTS = (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip', b'pnot')
-_EBML_MAGIC = b'\x1aE\xdf\xa3'
-_MATROSKA_SEGMENT = b'\x18S\x80g'
-
-
-class BrokenVideoError(RuntimeError):
-    """A video file that cannot be read; the message names it and why.
-
-    Args:
-        message (str): What is wrong and what to do. A data loader's worker
-            hands an error over by this argument alone.
-        path (str): The file. Defaults to ''.
-    """
-
-    def __init__(self, message: str, path: str = '') -> None:
-        super().__init__(message)
-        self.path = path
-
-
-def find_damage(path: str) -> str | None:
-    """Say what is wrong with a video file, judged by its own header.
-
-    Reads a few bytes and decodes nothing. MP4/MOV, AVI and Matroska/WebM
-    announce their length; of other containers only existence and size are
-    checked.
-
-    Args:
-        path (str): File on the local disk.
-
-    Returns:
-        str or None: What is wrong, without the file's name; ``None`` where
-        nothing is seen to be wrong.
-
-    Raises:
-        OSError: If the system cannot say, for example for want of
-            permission.
-    """
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return 'does not exist'
-    if not os.path.isfile(path):
-        return 'is not a file'
-    size = os.path.getsize(path)
-    if size == 0:
-        return 'is empty (zero bytes)'
-    with open(path, 'rb') as file:
-        announced = _announced_size(file, size)
-    if announced is not None and announced > size + TAIL_BYTES:
-        return (f'is truncated: its header announces {announced} bytes, the '
-                f'file has {size}')
-    return None
-
-
-def _announced_size(file: BinaryIO, size: int) -> int | None:
-    """Size of the file by its own header; ``None`` if it does not say."""
-    head = file.read(12)
-    if head[:4] == b'RIFF' and len(head) == 12:
-        return struct.unpack('<I', head[4:8])[0] + 8
-    if head[:4] == _EBML_MAGIC:
-        return _matroska_size(file)
-    if head[4:8] in _MP4_STARTS:
-        return _mp4_size(file, size)
-    return None
-
-
-def _mp4_size(file: BinaryIO, size: int) -> int | None:
-    """End of the last top-level box that starts inside the file."""
-    start = 0
-    while start + 8 <= size:
-        file.seek(start)
-        length, kind = struct.unpack('>I4s', file.read(8))
-        if not all(32 <= letter < 127 for letter in kind):
-            return None  # not a box: trailing bytes of some writers
-        if length == 0:
-            return size  # the box runs to the end of the file
-        if length == 1:
-            extended = file.read(8)
-            if len(extended) < 8:
-                return start + 16
-            length = struct.unpack('>Q', extended)[0]
-        if length < 8:
-            return None
-        start += length
-    return start
-
-
-def _matroska_size(file: BinaryIO) -> int | None:
-    """End of the segment that follows the EBML head."""
-    file.seek(4)
-    length = _ebml_number(file)
-    if length is None:
-        return None
-    file.seek(length, os.SEEK_CUR)
-    if file.read(4) != _MATROSKA_SEGMENT:
-        return None
-    length = _ebml_number(file)
-    return None if length is None else file.tell() + length
-
-
-def _ebml_number(file: BinaryIO) -> int | None:
-    """Read a variable-length number; ``None`` for "unknown" or at the end."""
-    first = file.read(1)
-    if not first or first[0] == 0:
-        return None
-    width = 9 - first[0].bit_length()
-    rest = file.read(width - 1)
-    if len(rest) < width - 1:
-        return None
-    value = int.from_bytes(first + rest, 'big') & ((1 << 7 * width) - 1)
-    return None if value == (1 << 7 * width) - 1 else value
+_JUMPS = 'gives other frames than those asked for'
+#: What other readers get wrong without an error: codecs or containers, and
+#: the fault. docs/predict.md has the whole table, which a test measures.
+_KNOWN_FAULTS: dict[str, tuple[tuple[frozenset[str], frozenset[str], str],
+                               ...]] = {
+    'DecordInit': (
+        (frozenset(('mpeg1video', 'mpeg2video')), frozenset(),
+         'loses the first frames'),
+        (frozenset(('mpeg4', 'hevc', 'vc1', 'wmv3')), frozenset(), _JUMPS)),
+    'OpenCVInit': (
+        (frozenset(('mpeg1video', 'mpeg2video')), frozenset(), _JUMPS),
+        (frozenset(), frozenset(('matroska,webm', 'mpegts')),
+         'counts frames by a guess')),
+    'TorchCodecInit': (
+        (frozenset(('mpeg1video', 'mpeg2video')), frozenset(),
+         'loses the first frames'),
+        (frozenset(('mpeg4', )), frozenset(('avi', )), _JUMPS)),
+}
 
 
 class PyAVReader:
@@ -221,10 +121,8 @@ class _OpenCVReader:
         frame = self._reader[index]
         total = len(self._reader)
         if frame is None and index < total - TAIL_FRAMES:
-            raise BrokenVideoError(
-                f'{self._path} is truncated: its header announces {total} '
-                f'frames, frame {index} cannot be decoded; {REMEDY}.',
-                self._path)
+            raise _blame(self._path, 'OpenCVDecode', f'it counts {total} '
+                         f'frames and does not find frame {index}', [index])
         return frame
 
 
@@ -248,11 +146,16 @@ class ReadGuard:
     def __init__(self, transform: Callable[[dict], dict]) -> None:
         self.transform = transform
         self._warned = False
+        self._told: set[str] = set()
+
+    @property
+    def _name(self) -> str:
+        return type(self.transform).__name__
 
     @property
     def opens(self) -> bool:
         """Whether the transform opens a file, and decodes none."""
-        return 'Init' in type(self.transform).__name__
+        return 'Init' in self._name
 
     def __repr__(self) -> str:
         return repr(self.transform)
@@ -279,35 +182,31 @@ class ReadGuard:
         path = str(results.get('filename', results.get('frame_dir', '')))
         reader = results.get('video_reader')
         try:
-            if self.opens:
+            if self.opens and not isinstance(self.transform, VideoInit):
                 self._check_file(path)
             results = self.transform(results)
         except BrokenVideoError:
             raise
         except _reading_errors() as error:
-            if _is_system_fault(error):
+            if is_system_fault(error):
                 raise
-            raise BrokenVideoError(
-                f'{path} cannot be read by '
-                f'{type(self.transform).__name__}: {_first_line(error)}; '
-                f'{REMEDY}.', path) from error
-        except (IndexError, UnboundLocalError, ZeroDivisionError) as error:
-            # A decoder that ran out of frames; an index beyond the video is
-            # a fault of the sampler and stays what it is.
-            if not self.opens and _inside(results):
-                raise BrokenVideoError(
-                    f'{path} has frames that cannot be decoded '
-                    f'({_first_line(error)}); {REMEDY}.',
-                    path) from error
-            raise
+            raise _blame(path, self._name, first_line(error),
+                         results.get('frame_inds')) from error
+        except (IndexError, OverflowError, UnboundLocalError,
+                ZeroDivisionError) as error:
+            # A decoder that ran out of frames, or opened what has none; an
+            # index beyond the video is a fault of the sampler and stays what
+            # it is.
+            if not (self.opens or _inside(results)
+                    or isinstance(error, OverflowError)):
+                raise
+            raise _blame(path, self._name, first_line(error),
+                         results.get('frame_inds')) from error
         except ValueError as error:
             # What len() says of a file that OpenCV could not open.
             if '__len__() should return' not in str(error):
                 raise
-            raise BrokenVideoError(
-                f'{path} cannot be opened by '
-                f'{type(self.transform).__name__}; {REMEDY}.',
-                path) from error
+            raise _blame(path, self._name, 'it finds no video') from error
         if self.opens:
             self._check_opened(results, path)
         else:
@@ -333,11 +232,9 @@ class ReadGuard:
         """Refuse a video of no frames; watch readers that hide a gap."""
         total = results.get('total_frames')
         if total is not None and total < 1:
-            raise BrokenVideoError(
-                f'{path} holds no frames as {type(self.transform).__name__} '
-                f'sees it (total_frames={total}); {REMEDY}, or read it with '
-                'DecordInit and DecordDecode, which count the frames of '
-                'containers that do not announce them.', path)
+            raise _blame(path, self._name,
+                         f'it counts {total} frames')
+        self._tell_known_faults(path)
         reader = results.get('video_reader')
         kind = type(reader).__module__.partition('.')[0]
         if kind == 'av':
@@ -345,14 +242,36 @@ class ReadGuard:
         elif kind == 'mmcv':
             results['video_reader'] = _OpenCVReader(reader, path)
 
+    def _tell_known_faults(self, path: str) -> None:
+        """Say once of a file if its reader is known to get it wrong.
+
+        Raises:
+            BrokenVideoError: If it would never return.
+        """
+        faults = _KNOWN_FAULTS.get(self._name)
+        if not faults or path in self._told or not os.path.isfile(path):
+            return
+        self._told.add(path)
+        codec, container = identify(path)
+        if self._name == 'OpenCVInit' and codec == 'av1':
+            # It opens the file, and looks for its first frame without end.
+            raise _blame(path, self._name, 'it cannot decode AV1')
+        for codecs, containers, fault in faults:
+            if codec in codecs or container in containers:
+                print_log(
+                    f'{path} is {codec} in {container}, where '
+                    f'{self._name} {fault}: read it with VideoInit and '
+                    'VideoDecode.', logger='current', level=logging.WARNING)
+                return
+
     def _check_decoded(self, reader: Any, results: dict, path: str) -> None:
         """Refuse frames that stand in for missing ones; name short videos."""
         total = results.get('total_frames')
         if (total is not None and isinstance(reader, PyAVReader)
                 and reader.shortfall(total) > TAIL_FRAMES):
-            raise BrokenVideoError(
-                f'{path} is truncated: its header announces {total} frames, '
-                f'{reader.delivered} could be decoded; {REMEDY}.', path)
+            raise _blame(path, self._name, f'it counts {total} frames, of '
+                         f'which {reader.delivered} could be decoded',
+                         results.get('frame_inds'))
         asked = results.get('clip_len', 1)
         if asked == 1:
             asked = results.get('num_clips', 1)
@@ -365,6 +284,32 @@ class ReadGuard:
                 'wanted.', logger='current', level=logging.WARNING)
 
 
+def _blame(path: str, reader: str, reason: str,
+           indices: Sequence[int] | None = None) -> BrokenVideoError:
+    """The error for a file that a reader fails on, and what will help.
+
+    Args:
+        path (str): The file.
+        reader (str): Name of the transform.
+        reason (str): What it said.
+        indices (Sequence[int] | None): Frames that it was to decode; some
+            of them all if None.
+    """
+    if os.path.isfile(path):
+        try:
+            with VideoReader(path) as video:
+                last = len(video) - 1
+                video.read({0, last // 2, last} if indices is None else
+                           {min(int(index), last) for index in indices})
+        except BrokenVideoError as error:
+            return error
+        return BrokenVideoError(
+            f'{path} cannot be read by {reader} ({reason}), though it is '
+            'sound: read it with VideoInit and VideoDecode.', path)
+    return BrokenVideoError(
+        f'{path} cannot be read by {reader} ({reason}); {REMEDY}.', path)
+
+
 def _reading_errors() -> tuple[type[BaseException], ...]:
     """What the decoders that are loaded throw at a file they cannot read."""
     errors = [OSError, RuntimeError, cv2.error]
@@ -373,25 +318,6 @@ def _reading_errors() -> tuple[type[BaseException], ...]:
         if module in sys.modules:
             errors.append(getattr(sys.modules[module], name))
     return tuple(errors)
-
-
-def _is_system_fault(error: BaseException) -> bool:
-    """Whether an error is about the machine rather than about the file."""
-    if isinstance(error, OSError):
-        by_ffmpeg = type(error).__module__.partition('.')[0] == 'av'
-        return error.errno in (_SYSTEM_ERRNOS - _FFMPEG_DAMAGE if by_ffmpeg
-                               else _SYSTEM_ERRNOS)
-    text = str(error).lower()
-    return any(words in text for words in _SYSTEM_WORDS)
-
-
-def _first_line(error: BaseException) -> str:
-    """The error's message, cut to one line of bearable length.
-
-    Decord puts the time and a line of its source before what it says.
-    """
-    text = str(error).strip() or type(error).__name__
-    return re.sub(r'\[[\d:]+\] \S+:\d+: ', '', text.splitlines()[0])[:160]
 
 
 def _inside(results: dict) -> bool:

@@ -145,15 +145,14 @@ class VideoSettings:
         num_frames (int): Frames of a clip. ``UniformSample`` of 8 frames in
             test mode takes frames 1, 3, ..., 15 of 17, which are the same
             frames when the video is played backwards.
-        size (int): Side of a frame in pixels, a multiple of 32: decord 0.6
-            refuses other widths ("The size must exactly match").
+        size (int): Side of a frame in pixels, an even number as mp4 needs.
         fps (int): Frames per second.
         classes (Tuple[ActionClass, ...]): In the order of their labels.
         backwards (bool): Write the motion clips of the test once more,
             played backwards.
 
     Raises:
-        ValueError: If ``size`` is not a multiple of 32.
+        ValueError: If ``size`` is odd.
     """
 
     seed: int = 0
@@ -167,9 +166,9 @@ class VideoSettings:
     backwards: bool = True
 
     def __post_init__(self) -> None:
-        if self.size % 32:
-            raise ValueError(f'decord cannot read videos of {self.size} '
-                             'pixels width: use a multiple of 32 for size')
+        if self.size % 2:
+            raise ValueError(f'mp4 cannot hold videos of {self.size} pixels '
+                             'width: use an even number for size')
 
     @property
     def num_clips(self) -> int:

@@ -6,10 +6,8 @@ from fractions import Fraction
 from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
-from types import ModuleType
 
 import cv2
-import decord
 import matplotlib.pyplot as plt
 import mmcv
 import numpy as np
@@ -18,16 +16,13 @@ from matplotlib.gridspec import GridSpec
 from PIL import Image, ImageDraw, ImageFont
 
 from ..apis.video_classifier import Prediction, Timeline
-from ..datasets.video_files import (
-    IMAGE_SUFFIXES,
-    MissingExtraError,
-    files_below,
-)
+from ..datasets.video_files import IMAGE_SUFFIXES, files_below
+from ..datasets.video_reader import VideoReader
 from ..files import whole_file
 from .canvas import font_for, names_as_written, save_figure, short, strip, tile
 from .runs import spread
 
-__all__ = ['draw_sheet', 'draw_timeline', 'video_library', 'write_labelled']
+__all__ = ['draw_sheet', 'draw_timeline', 'write_labelled']
 
 #: Videos on one page of a contact sheet.
 PAGE = 12
@@ -50,9 +45,8 @@ def _thumbnails(video: Path, number: int, height: int = 120) -> np.ndarray:
         frames = [_picture(files[place])
                   for place in spread(number, len(files))]
     else:
-        reader = decord.VideoReader(str(video))
-        frames = list(reader.get_batch(
-            spread(number, len(reader))).asnumpy())
+        with VideoReader(video) as reader:
+            frames = reader.read(spread(number, len(reader)))
     width = max(1, round(frames[0].shape[1] * height / frames[0].shape[0]))
     return np.stack([cv2.resize(frame, (width, height),
                                 interpolation=cv2.INTER_AREA)
@@ -187,8 +181,8 @@ def _frames(video: Path) -> tuple[float, Iterator[np.ndarray]]:
     if video.is_dir():
         files = files_below(video, IMAGE_SUFFIXES)
         return FRAMES_RATE, map(_picture, files)
-    reader = decord.VideoReader(str(video))
-    return reader.get_avg_fps(), (frame.asnumpy() for frame in reader)
+    reader = VideoReader(video)
+    return reader.avg_fps, iter(reader)
 
 
 def _panel(lines: Sequence[tuple[str, float]], size: tuple[int, int]
@@ -261,23 +255,6 @@ def _labels_at(said: Prediction | Timeline, seconds: float,
     return tuple((said.classes[k], float(row[k])) for k in order)
 
 
-def video_library() -> ModuleType:
-    """PyAV, which writes videos.
-
-    Returns:
-        ModuleType: The package.
-
-    Raises:
-        MissingExtraError: If it is not installed.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise MissingExtraError('an output video needs PyAV: pip install '
-                                "'.[video]', or ask for a .png") from error
-    return av
-
-
 def write_labelled(said: Prediction | Timeline, path: Path,
                    number: int = 3) -> None:
     """Write the video with labels drawn on it, as H.264 without sound.
@@ -289,10 +266,9 @@ def write_labelled(said: Prediction | Timeline, path: Path,
         number (int): Labels to show.
 
     Raises:
-        MissingExtraError: If PyAV is not installed.
         ValueError: If the video could not be read.
     """
-    av = video_library()
+    import av
     if isinstance(said, Prediction) and said.error is not None:
         raise ValueError(f'there is no video to draw on: {said.error}')
     rate, frames = _frames(Path(said.video))

@@ -15,6 +15,7 @@ from mmvidadapt.apis import VideoClassifier
 from mmvidadapt.datasets import BrokenVideoError
 from mmvidadapt.datasets.class_lists import class_names
 from mmvidadapt.datasets.synthetic import use_synthetic_data
+from mmvidadapt.datasets.video_reader.pictures import Painter
 from tests.small_models import METHODS, SmallModel, write_model
 from tests.toy_videos import cut, write_video
 
@@ -405,6 +406,18 @@ def test_each_frame_of_a_long_video_is_decoded_once(
     assert len(asked) == len(set(asked)) > 40
     assert asked == sorted(asked)
     assert np.allclose(found.scores, expected.scores, atol=1e-5)
+
+
+def test_each_frame_of_a_long_video_is_made_a_picture_once(
+        models, tmp_path, monkeypatch):
+    video = write_video(tmp_path / 'long.avi', 200)
+    made: list[int] = []
+    plain = Painter.paint
+    monkeypatch.setattr(Painter, 'paint', lambda self, frame: (
+        made.append(frame.pts), plain(self, frame))[1])
+    VideoClassifier(*models('mote'), device='cpu').over_time(video)
+    assert len(made) == len(set(made)) > 40
+    assert made == sorted(made)
 
 
 def test_a_transform_in_place_does_not_reach_the_next_window(

@@ -18,7 +18,7 @@ from toy_videos import write_video
 from mmvidadapt.datasets import guard_reading
 from mmvidadapt.datasets.transforms import LocalWindow
 
-DECODERS = ('Decord', 'OpenCV', 'PyAV')
+DECODERS = ('Video', 'Decord', 'OpenCV', 'PyAV')
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -114,6 +114,7 @@ def test_all_decoders_and_files_of_frames_give_the_same(name, shared_data,
     path = shared_data / 'videos' / name
     expected = np.stack(frames_of('Decord', path))
     assert expected.shape[0] == 40 and expected.dtype == np.uint8
+    assert np.array_equal(np.stack(frames_of('Video', path)), expected)
     for reader in ('OpenCV', 'PyAV'):
         found = np.stack(frames_of(reader, path))
         difference = found.astype(int) - expected

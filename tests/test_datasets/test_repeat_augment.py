@@ -82,7 +82,8 @@ def batches(dataset: object, workers: int = 0, epoch: int = 0) -> list:
         collate_fn=FUNCTIONS.get('repeat_pseudo_collate')))
 
 
-@pytest.mark.parametrize('source', ['Decord', 'OpenCV', 'PyAV', 'frames'])
+@pytest.mark.parametrize('source', ['Video', 'Decord', 'OpenCV', 'PyAV',
+                                    'frames'])
 def test_both_copies_of_a_video_are_augmented_each_in_its_own_way(
         source, tmp_path):
     dataset = (folders(tmp_path) if source == 'frames'

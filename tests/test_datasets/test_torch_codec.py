@@ -105,9 +105,9 @@ def test_frames_are_those_of_decord_in_the_order_asked_for(
 
 def test_a_broken_file_is_named(torchcodec, tmp_path):
     path = tmp_path / 'broken.mp4'
-    path.write_bytes(b'<html>not found</html>' * 40)
+    path.write_bytes(b'nothing to see' * 40)
     with pytest.raises(BrokenVideoError, match=r'broken\.mp4 cannot be read '
-                       'by TorchCodecInit'):
+                       r'as a video \(Invalid data'):
         read(path, [0])
 
 
@@ -130,7 +130,7 @@ def test_without_it_a_sentence_says_what_to_install(
                        r'\(libavutil\.so\.56 is not there\): install the '
                        r"release for your torch \(pip install "
                        r"'\.\[torchcodec\]'\) and FFmpeg's libraries, or "
-                       r'read with DecordInit and DecordDecode$'):
+                       r'read with VideoInit and VideoDecode$'):
         read(path, [0])
 
 

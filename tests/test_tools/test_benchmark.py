@@ -537,3 +537,22 @@ def test_bf16_moves_each_tap_of_vit_b_by_two_percent_at_most(tool) -> None:
     for rough, exact in zip(*taps.values(), strict=True):
         error = (rough - exact).norm() / exact.norm()
         assert 0 < error < 2e-2
+
+
+# -- readers ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize('args, message', [
+    (['--readers', '--suite', 'inti'], '--readers measures no model: give it '
+     'without configs, --suite and --data'),
+    (['--readers', '--data', 'a.py'], '--readers measures no model'),
+    (['--readers', '--samples', '4'],
+     '--samples is about reading: add --data CONFIG'),
+    (['--re-encode'], '--re-encode is about readers: add --readers'),
+    (['--pipeline', 'a.py'], '--pipeline is about readers'),
+    (['--rate', '0'], '--rate is about readers'),
+    (['--data', 'a.py', '--rate', '9'], '--rate is about readers')])
+def test_options_of_readers_stand_alone(args, message, tmp_path, capsys):
+    assert run(*args, '--out', str(tmp_path / 'result')) == 1
+    assert capsys.readouterr().err.startswith(f'error: {message}')
+    assert not list(tmp_path.iterdir())

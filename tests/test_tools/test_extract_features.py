@@ -139,4 +139,33 @@ def test_a_config_without_a_test_pipeline_is_refused(run, tmp_path):
     done = extract_features(path, run['checkpoint'], run['videos'],
                             tmp_path / 'out')
     assert done.returncode == 1
-    assert 'The config has no test_pipeline: name the steps' in done.stderr
+    assert ('and no test_pipeline: give a config that tools/test.py runs'
+            in done.stderr)
+
+
+def test_views_are_those_of_the_test_data(run, tmp_path):
+    cfg = Config.fromfile(run['config'])
+    sampler = cfg.test_dataloader.dataset.pipeline[1]
+    assert sampler.num_clips == cfg.test_pipeline[1].num_clips == 4
+    sampler.num_clips = 1  # what --cfg-options or a config of one's own does
+    cfg.test_pipeline[1].num_clips = 4
+    cfg.dump(tmp_path / 'config.py')
+    done = extract_features(tmp_path / 'config.py', run['checkpoint'],
+                            run['videos'] / 'walk', tmp_path / 'out')
+    assert done.returncode == 0, done.stderr
+    archive = np.load(tmp_path / 'out' / 'one.mp4.npz')
+    assert archive['frames'].shape == (3, 4, 48)
+
+
+def test_a_config_for_frames_reads_videos(run, tmp_path):
+    cfg = Config.fromfile(run['config'])
+    steps = cfg.test_dataloader.dataset.pipeline
+    steps[2].type = 'RawFrameDecode'
+    del steps[0]
+    cfg.dump(tmp_path / 'config.py')
+    done = extract_features(tmp_path / 'config.py', run['checkpoint'],
+                            run['videos'] / 'walk', tmp_path / 'out')
+    assert done.returncode == 0, done.stderr
+    expected = np.load(run['out'] / 'walk' / 'one.mp4.npz')
+    found = np.load(tmp_path / 'out' / 'one.mp4.npz')
+    assert np.array_equal(found['frames'], expected['frames'])

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 import warnings
 from pathlib import Path
 
@@ -416,12 +415,3 @@ def test_wrong_options_are_one_sentence(args, message, model, videos):
     args = ['--labels', 'ucf101', *args] if '--cfg-options' in args else args
     done = plain_tool('predict.py', *model, videos, '--device', 'cpu', *args)
     assert message in done.error
-
-
-def test_an_output_video_needs_pyav(model, videos, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'av', None)
-    done = predict(model, videos / 'a.mp4', '--show', tmp_path / 'out.mp4')
-    assert "needs PyAV: pip install '.[video]', or ask for" in done.error
-    with pytest.raises(ImportError, match='needs PyAV'):
-        predictions.write_labelled(predictions.Prediction(
-            str(videos / 'a.mp4'), ['run'], [1.]), tmp_path / 'out.mp4')

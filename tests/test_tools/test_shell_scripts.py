@@ -35,7 +35,7 @@ case "$1 $2" in
             exit 1
         fi
         exit 0 ;;
-    '-c import decord') exit 0 ;;
+    '-c import av') exit 0 ;;
     -c*find_spec*)
         [[ "$2" =~ find_spec\\(\\'([a-z0-9]+)\\'\\) ]]
         [[ " $FAKE_MODULES " == *" ${{BASH_REMATCH[1]}} "* ]]
@@ -150,15 +150,13 @@ def test_old_python_is_named_with_the_remedy(sandbox: Sandbox) -> None:
             ) in result.stderr
 
 
-@pytest.mark.parametrize('how, status', [('--active', 1), ('--as-is', 0)])
-def test_python_3_10_is_for_environments_that_are_used_as_they_are(
-        sandbox: Sandbox, how: str, status: int) -> None:
+@pytest.mark.parametrize('how', ['--active', '--as-is'])
+def test_old_python_of_an_environment_is_named(
+        sandbox: Sandbox, how: str) -> None:
     result = sandbox.run('tools/run_tests.sh', how, FAKE_OLD='3.10.4',
                          FAKE_MODULES='pip')
-    assert result.returncode == status, result.stderr
-    assert ('but Python 3.11 or newer is needed' in result.stderr) == status
-    too_old = sandbox.run('tools/run_tests.sh', how, FAKE_OLD='3.9.1')
-    assert too_old.returncode == 1
+    assert result.returncode == 1
+    assert 'but Python 3.11 or newer is needed' in result.stderr
 
 
 def test_absent_python_is_named_with_the_remedy(sandbox: Sandbox) -> None:

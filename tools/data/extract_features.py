@@ -4,15 +4,12 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmaction.apis import init_recognizer
-from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import init_default_scope
+from mmengine.dataset import pseudo_collate
 from mmengine.utils import track_iter_progress
 from torch import Tensor, nn
 
@@ -24,10 +21,8 @@ from mmvidadapt.apis.cli import (
     make_parser,
     run_tool,
 )
-from mmvidadapt.datasets.broken_video import (
-    BrokenVideoError,
-    guarded_pipeline,
-)
+from mmvidadapt.apis.video_pipeline import VideoPipeline
+from mmvidadapt.datasets.broken_video import BrokenVideoError
 from mmvidadapt.datasets.video_files import VIDEO_SUFFIXES, files_below
 from mmvidadapt.files import whole_file
 
@@ -42,7 +37,8 @@ def parse_args() -> argparse.Namespace:
         'python tools/data/extract_features.py configs/inti/vitb_k400.py '
         'work_dirs/vitb_k400/epoch_30.pth my_videos features')
     parser.add_argument('config', help='path of the config; its '
-                        'test_pipeline says which views are taken')
+                        'test data say which views are taken, as in '
+                        'tools/test.py')
     parser.add_argument('checkpoint', help='weights of the model')
     parser.add_argument('folder', type=Path,
                         help='folder of videos, searched to its depth')
@@ -95,34 +91,15 @@ def plan(folder: Path, out: Path, suffix: str,
             if force or not target.exists()]
 
 
-def build_pipeline(cfg: Config) -> Compose:
-    """The test pipeline, with broken videos as named errors.
-
-    Args:
-        cfg (Config): The config.
-
-    Returns:
-        Compose: The pipeline.
-
-    Raises:
-        ValueError: If the config has no test pipeline.
-    """
-    if 'test_pipeline' not in cfg:
-        raise ValueError('The config has no test_pipeline: name the steps '
-                         'that read a video by that name at its top level.')
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
-    return guarded_pipeline(cfg.test_pipeline)
-
-
 @torch.no_grad()
-def extract(model: nn.Module, pipeline: Callable, video: Path,
+def extract(model: nn.Module, pipeline: VideoPipeline, video: Path,
             views: int) -> dict[str, Tensor]:
     """Features of one video.
 
     Args:
         model (nn.Module): A recognizer whose backbone returns frame features
             ``(B, T, D)``.
-        pipeline (Callable): From a sample to model inputs.
+        pipeline (VideoPipeline): How the config reads videos.
         video (Path): The file.
         views (int): How many views pass through the model at once.
 
@@ -133,9 +110,8 @@ def extract(model: nn.Module, pipeline: Callable, video: Path,
     Raises:
         ValueError: If the backbone returns something else.
     """
-    sample = pipeline(dict(filename=str(video), label=-1, start_index=0,
-                           modality='RGB'))
-    data = model.data_preprocessor(pseudo_collate([sample]), False)
+    data = model.data_preprocessor(
+        pseudo_collate([pipeline.read(video)]), False)
     inputs = data['inputs'].flatten(0, 1)  # (V, 3, T, H, W)
     frames = torch.cat([model.backbone(part)
                         for part in inputs.split(views)]).float().cpu()
@@ -183,7 +159,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     cfg = load_config(args.config)
     change_config(cfg, args.cfg_options)
-    pipeline = build_pipeline(cfg)
+    pipeline = VideoPipeline(cfg)
     model = init_recognizer(cfg, args.checkpoint, device=args.device)
     broken = []
     for video, target in track_iter_progress(todo, file=sys.stderr):

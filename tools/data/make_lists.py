@@ -215,19 +215,15 @@ def broken_videos(videos: list[Video], root: Path) -> dict[str, str]:
     Returns:
         dict[str, str]: What is wrong, by path, for those that are broken.
     """
-    import numpy as np
-    from mmaction.datasets.transforms import DecordDecode, DecordInit
     from mmengine.utils import track_iter_progress
 
-    from mmvidadapt.datasets.broken_video import BrokenVideoError, ReadGuard
-    opens, decodes = ReadGuard(DecordInit()), ReadGuard(DecordDecode())
+    from mmvidadapt.datasets import BrokenVideoError, VideoReader
     broken = {}
     for video in track_iter_progress(videos, file=sys.stderr):
         try:
-            results = opens(dict(filename=str(root / video.path)))
-            last = results['total_frames'] - 1
-            results['frame_inds'] = np.unique([0, last // 2, last])
-            decodes(results)
+            with VideoReader(root / video.path) as reader:
+                last = len(reader) - 1
+                reader.read({0, last // 2, last})
         except BrokenVideoError as error:
             broken[video.path] = str(error)
     return broken

@@ -3,9 +3,9 @@
 _base_ = ['k400_16f.py']
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(type='KineticsSample', clip_len=8),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, 256), interpolation='bicubic'),
     dict(type='RandomResizedCrop', area_range=(0.08, 1.0)),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
@@ -15,18 +15,18 @@ train_pipeline = [
     dict(type='PackActionInputs')
 ]
 val_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(type='KineticsSample', clip_len=8, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, 224), interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
 test_pipeline = [  # 4 clips x 3 crops
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(type='KineticsSample', clip_len=8, num_clips=4, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, 224), interpolation='bicubic'),
     dict(type='WideThreeCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCTHW'),

@@ -4,12 +4,12 @@
 _base_ = ['k400_16f.py']
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='LocalWindow',
         window=5,
         sampler=dict(type='KineticsSample', clip_len=8)),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(
         type='RepeatAugment',
         num_copies=2,
@@ -24,25 +24,25 @@ train_pipeline = [
         ])
 ]
 val_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='LocalWindow',
         window=5,
         sampler=dict(type='KineticsSample', clip_len=8, test_mode=True)),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, 256), interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
 test_pipeline = [  # 4 clips x 3 crops
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='LocalWindow',
         window=5,
         sampler=dict(
             type='KineticsSample', clip_len=8, num_clips=4, test_mode=True)),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, 256), interpolation='bicubic'),
     dict(type='WideThreeCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCTHW'),

@@ -9,12 +9,12 @@ ann_file_train = 'data/sthv2/sthv2_train_list_videos.txt'
 ann_file_val = 'data/sthv2/sthv2_val_list_videos.txt'
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='LocalWindow',
         window=5,
         sampler=dict(type='SomethingSample', clip_len=8)),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(
         type='RepeatAugment',
         num_copies=2,
@@ -33,12 +33,12 @@ train_pipeline = [
         ])
 ]
 val_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='LocalWindow',
         window=5,
         sampler=dict(type='SomethingSample', clip_len=8, test_mode=True)),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(
         type='Resize',
         scale=(320, 256),
@@ -49,13 +49,13 @@ val_pipeline = [
     dict(type='PackActionInputs')
 ]
 test_pipeline = [  # 2 clips x 3 crops
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(
         type='LocalWindow',
         window=5,
         sampler=dict(
             type='SomethingSample', clip_len=8, num_clips=2, test_mode=True)),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(
         type='Resize',
         scale=(320, 256),

@@ -6,9 +6,9 @@ data_root_val = 'data/ucf101/videos'
 ann_file_val = 'data/ucf101/ucf101_val_split_{{$SPLIT:1}}_videos.txt'
 
 test_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='VideoInit'),
     dict(type='KineticsSample', clip_len=8, num_clips=3, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='Resize', scale=(-1, 224), interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCTHW'),

@@ -11,9 +11,11 @@ from .segment_sample import (
     SomethingSample,
 )
 from .torch_codec import TorchCodecDecode, TorchCodecInit
+from .video_decode import VideoDecode, VideoInit
 from .wide_three_crop import WideThreeCrop
 
 __all__ = ['ClipColorJitter', 'ClipGrayscale', 'ClipRandAugment',
            'EqualSegmentSample', 'KineticsSample', 'LabelAwareFlip',
            'LocalWindow', 'RepeatAugment', 'SomethingSample',
-           'TorchCodecDecode', 'TorchCodecInit', 'WideThreeCrop']
+           'TorchCodecDecode', 'TorchCodecInit', 'VideoDecode',
+           'VideoInit', 'WideThreeCrop']

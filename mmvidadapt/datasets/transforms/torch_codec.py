@@ -26,7 +26,7 @@ def _decoder_class() -> Any:
         raise MissingExtraError(
             f'TorchCodec cannot be used ({reason}): install the release for '
             "your torch (pip install '.[torchcodec]') and FFmpeg's "
-            'libraries, or read with DecordInit and DecordDecode') from error
+            'libraries, or read with VideoInit and VideoDecode') from error
     return VideoDecoder
 
 
