@@ -1,14 +1,11 @@
 """docs/data.md, command by command, on small stand-ins for the data sets."""
 
-import os
 import re
+import runpy
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import cv2
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -16,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmvidadapt.apis.cli import environment
+from mmvidadapt.datasets import VideoReader
 from mmvidadapt.datasets.class_lists import class_names
 from tests import documents, toy_data_sets
 from tests.conftest import ROOT
@@ -169,42 +167,42 @@ def test_what_to_do_before_hours_of_training(tmp_path):
 
 
 def test_videos_are_made_smaller(tmp_path):
-    find = re.search(r'`python (-c "import imageio_ffmpeg.*?")`', TEXT)[1]
-    ffmpeg = subprocess.run([sys.executable, *shlex.split(find)], check=True,
-                            capture_output=True, text=True).stdout.strip()
-    folder = tmp_path / 'bin'
-    folder.mkdir()
-    (folder / 'ffmpeg').symlink_to(ffmpeg)
-    source = tmp_path / 'data' / 'kinetics400' / 'original_val'
-    (source / 'air drumming (x)').mkdir(parents=True)
-    write_video(source / 'wide.mp4', 5, (720, 480))
-    write_video(source / 'air drumming (x)' / 'tall.avi', 5, (360, 640))
-    target = source.with_name('videos_val')
-    target.mkdir()
-    (target / 'wide.part').write_text('what an interrupted run left')
-    (source / 'broken.mp4').write_text('x')
-    script, = (line for line in COMMANDS if 'ffmpeg' in line)
-    for _ in range(2):  # the second time nothing is left to do
-        subprocess.run(
-            ['bash', '-uc', script], cwd=tmp_path, check=False,
-            env=dict(os.environ, PATH=f'{folder}:{os.environ["PATH"]}'))
-        sizes = {}
-        for path in target.rglob('*.mp4'):
-            video = cv2.VideoCapture(str(path))
-            sizes[path.relative_to(target).as_posix()] = tuple(
-                int(video.get(key)) for key in (
-                    cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT,
-                    cv2.CAP_PROP_FRAME_COUNT))
-        assert sizes == {'wide.mp4': (480, 320, 5),
-                         'air drumming (x)/tall.mp4': (320, 568, 5)}
+    configs = ''.join(path.read_text()
+                      for path in ROOT.glob('configs/**/*.py'))
+    done = set()
+    with working_in(tmp_path):
+        for command in SECTIONS['Smaller videos']:
+            source, target = map(Path, shlex.split(command)[2:])
+            (source / 'air drumming (x)').mkdir(parents=True)
+            write_video(source / 'wide.mp4', 5, (720, 480))
+            write_video(source / 'air drumming (x)' / 'tall.avi', 5,
+                        (360, 640))
+            assert '2 of 2 videos are in' in run(command).stdout
+            assert 'Nothing to do' in run(command).stdout
+            sizes = {path.relative_to(target).as_posix(): (
+                reader.total_frames, reader.read([4])[0].shape)
+                for path in target.rglob('*.mp4')
+                for reader in [VideoReader(path)]}
+            assert sizes == {'wide.mp4': (5, (256, 384, 3)),
+                             'air drumming (x)/tall.mp4': (5, (456, 256, 3))}
+            assert f"'{target}'" in configs or f"'{target}/'" in configs
+            done.add(target.parent.name)
+    # Something-Something V1 is published as pictures.
+    assert done == {*DATA_SETS.values()} - {'sthv1'}
+
+
+def test_the_structure_that_was_chosen_is_the_one_of_the_tool():
+    chosen = re.findall(r'\*\*(\d+)\*\*', TEXT)
+    tool = runpy.run_path(str(ROOT / 'tools' / 'data' / 'shrink_videos.py'))
+    assert [*map(int, chosen)] == [tool['KEY_EVERY'], tool['B_FRAMES']]
 
 
 def test_the_document_has_no_other_commands():
     assert set(DATA_SETS) < set(SECTIONS)
-    ran = [command for title in (*DATA_SETS, 'Before hours of training')
+    ran = [command for title in (*DATA_SETS, 'Smaller videos',
+                                 'Before hours of training')
            for command in SECTIONS[title]]
     assert [command for command in COMMANDS if command not in ran
-            and 'ffmpeg' not in command
             and not command.endswith(' DATASET')] == []
     names = set(re.findall(r'\| `(\w+)` \| \d+', TEXT))
     assert names == set(DATA_SETS.values())

@@ -77,8 +77,6 @@ ELSEWHERE = {
     'CHECKPOINT':
         'tests/test_mmaction_scripts.py::'
         'test_confusion_matrix_counts_every_video',
-    'python -c "import imageio_ffmpeg as i; print(i.get_ffmpeg_exe())"':
-        'tests/test_data_doc.py::test_videos_are_made_smaller',
     'python tools/fidelity.py':
         'tests/test_fidelity.py::test_a_page_is_written_and_then_current',
     'python tools/fidelity.py --check':

@@ -11,6 +11,8 @@ import random
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +38,7 @@ from mmvidadapt.datasets.video_reader.packets import (
     find_starts,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 TOTAL = 60
 GROUP = 15
 LARGE = (192, 320)
@@ -104,7 +107,7 @@ def check(source: object, expected: list[int],
     """All frames in order, and any frames in any order, with repeats."""
     video = VideoReader(source)
     if at_once:
-        video._pictures = at_first_go(video._pictures)
+        video._come_out = at_first_go(video._come_out)
     assert len(video) == video.total_frames == len(video.times)
     assert [number_of(upright(picture)) for picture in video] == expected
     draw = random.Random(0)
@@ -117,11 +120,11 @@ def check(source: object, expected: list[int],
     assert (np.diff(video.times) > 0).all() and video.times[0] == 0
 
 
-def at_first_go(pictures: Callable) -> Callable:
+def at_first_go(frames: Callable) -> Callable:
     """Decode what was planned; nothing is to be looked for from the start."""
     def first_go(wanted: list[int], from_start: bool = False):
         assert not from_start
-        return pictures(wanted)
+        return frames(wanted)
     return first_go
 
 
@@ -372,6 +375,27 @@ def test_tags_decide_matrix_and_range_and_without_it_is_bt601(
     expected = np.stack([luma, *chroma], -1) @ matrix_of(*red_blue).T
     found = VideoReader(path).read([0])[0]
     assert np.abs(expected.clip(0, 255) - found).max() <= 2
+
+
+@pytest.mark.parametrize('matrix', [8, 10, 14])  # YCgCo, BT.2020 CL, ICtCp
+def test_a_matrix_that_swscale_does_not_know_counts_as_no_tag(matrix):
+    frame = av.VideoFrame.from_ndarray(numbered_frame(5)).reformat(
+        format='yuv420p')
+    painter = pictures.Painter(frame.width, frame.height)
+    frame.colorspace = 2  # unspecified
+    expected = painter.paint(frame)
+    frame.colorspace = matrix
+    assert np.array_equal(painter.paint(frame), expected)
+
+
+def test_a_frame_that_cannot_be_converted_is_named(files, monkeypatch):
+    def fails(*_: object) -> None:
+        raise av.error.OSError(errno.EOPNOTSUPP, 'Operation not supported')
+
+    monkeypatch.setattr(pictures.Painter, 'paint', fails)
+    with pytest.raises(BrokenVideoError, match='cannot be read as a video '
+                       r'\(Operation not supported\)'):
+        VideoReader(files['closed']).read([0])
 
 
 def test_deep_samples_are_rounded_to_the_nearest():
@@ -765,3 +789,11 @@ def test_a_fault_of_the_machine_is_no_fault_of_the_file(number, files,
     with pytest.raises(OSError) as caught:
         VideoReader(files['closed'])
     assert caught.value is fault
+
+
+def test_damaged_files_end_in_frames_or_a_sentence():
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', str(ROOT / 'tests/fuzz_videos.py'),
+         '--rounds', '200'], capture_output=True, text=True)
+    assert done.stdout.endswith('no fault\n'), done.stdout + done.stderr
+    assert re.match(r'200 files: \d+ frames, \d+ sentence', done.stdout)

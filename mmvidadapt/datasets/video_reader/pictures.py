@@ -1,11 +1,12 @@
 """From a decoded frame to an upright RGB picture: the one colour rule.
 
-Matrix and range are those that the stream is tagged with; without a tag
-BT.601 and limited range. Pictures of more than 8 bits a sample are rounded to
+Matrix and range are those that the stream is tagged with; without a tag, or
+with one that swscale does not know, BT.601 and limited range. Pictures of more than 8 bits a sample are rounded to
 8 first, plane by plane: ``(value + half) >> shift``, at most 255. FFmpeg's
 swscale then converts, with bicubic interpolation of the colour planes and no
-other flag, on one thread. Interlaced frames stay woven, and pixels that are
-not square stay as they are stored.
+other flag, on one thread. Interlaced frames stay woven, pixels that are not
+square stay as they are stored, and what a container says of cropping does not
+count.
 """
 
 import struct
@@ -13,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['Painter']
+__all__ = ['Painter', 'display_matrix', 'turn']
 
 # FFmpeg's numbers of what a stream may be tagged with, and its scaler's.
-_UNSPECIFIED, _RESERVED, _RGB, _YCGCO = 2, 3, 0, 8
 _BT601 = 5
+#: BT.709, FCC, BT.601 twice, SMPTE 240M and BT.2020: what swscale knows.
+_MATRICES = frozenset((1, 4, 5, 6, 7, 9))
 _EIGHT_BITS = {'yuv420p': 'yuv420p', 'yuv422p': 'yuv422p',
                'yuv444p': 'yuv444p', 'yuv440p': 'yuv440p', 'gbrp': 'gbrp',
                'gray': 'gray', 'yuva420p': 'yuv420p', 'yuva422p': 'yuv422p',
@@ -47,16 +49,16 @@ class Painter:
         Returns:
             np.ndarray: ``(H, W, 3)`` uint8 RGB, upright, its own memory.
         """
-        matrix = _display_matrix(frame)
+        matrix = display_matrix(frame)
         space, span = frame.colorspace, frame.color_range
         if _depth(frame) > 8:
             frame = _round(frame)
-        if space in (_UNSPECIFIED, _RESERVED):
+        if space not in _MATRICES and not frame.format.is_rgb:
             space = _BT601
         rgb = self._reformatter.reformat(
             frame, *self._size, format='rgb24', interpolation='BICUBIC',
             src_colorspace=space, src_color_range=span, threads=1)
-        return np.ascontiguousarray(_turn(rgb.to_ndarray(), matrix))
+        return np.ascontiguousarray(turn(rgb.to_ndarray(), matrix))
 
 
 def _depth(frame: Any) -> int:
@@ -96,11 +98,15 @@ def _subsampling(layout: Any) -> str:
     return {32 * 32: '420', 32 * 64: '422'}.get(wide, '444')
 
 
-def _display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
+def display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
     """Where the axes of a picture point on the display, if that is said.
 
-    ISO/IEC 14496-12, 6.2.2: ``x' = a x + c y``, ``y' = b x + d y``, rows
-    counted downwards.
+    Args:
+        frame (Any): Of PyAV.
+
+    Returns:
+        tuple[int, int, int, int] | None: ``a, b, c, d`` of ISO/IEC 14496-12,
+        6.2.2: ``x' = a x + c y``, ``y' = b x + d y``, rows counted downwards.
     """
     data = frame.side_data.get('DISPLAYMATRIX')
     if data is None:
@@ -109,9 +115,18 @@ def _display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
     return a, b, c, d
 
 
-def _turn(picture: np.ndarray,
+def turn(picture: np.ndarray,
           matrix: tuple[int, int, int, int] | None) -> np.ndarray:
-    """Rotate and mirror by the nearest multiple of a right angle."""
+    """Rotate and mirror by the nearest multiple of a right angle.
+
+    Args:
+        picture (np.ndarray): ``(H, W, C)``.
+        matrix (tuple[int, int, int, int] | None): What
+            :func:`display_matrix` says.
+
+    Returns:
+        np.ndarray: A view.
+    """
     if matrix is None:
         return picture
     a, b, c, d = matrix

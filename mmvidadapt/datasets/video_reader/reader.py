@@ -93,6 +93,8 @@ class VideoReader:
             first one, ``(total_frames, )`` float64.
         codec (str): FFmpeg's name of the codec.
         container (str): FFmpeg's name of the container.
+        sample_aspect_ratio (Fraction | None): Width of a pixel in units of
+            its height, if it is said. Pictures are not scaled by it.
 
     Raises:
         BrokenVideoError: If there is no video to see in it, or opening takes
@@ -181,6 +183,7 @@ class VideoReader:
         self._time_base = self._stream.time_base
         self._rate = (self._stream.average_rate
                       or self._stream.guessed_rate or 0)
+        self.sample_aspect_ratio = self._stream.sample_aspect_ratio
 
     def _choose_stream(self) -> Any:
         """FFmpeg's best video stream that is no attached picture."""
@@ -419,7 +422,8 @@ class VideoReader:
         """
         asked = self._checked(indices)
         self._start_clock()
-        found = dict(self._find(sorted(set(asked))))
+        found = {index: self._paint(frame)
+                 for index, frame in self._find(sorted(set(asked)))}
         # The last use of a picture takes it, earlier ones copy it.
         last_use = {index: place for place, index in enumerate(asked)}
         return [found[index] if last_use[index] == place
@@ -448,14 +452,27 @@ class VideoReader:
                              'asked for frames that do not ascend: sort '
                              'them, or use read().')
         self._start_clock()
-        for index, picture in self._find(wanted):
-            yield index, picture
+        for index, frame in self._find(wanted):
+            yield index, self._paint(frame)
             self._deadline = time.monotonic() + self._max_seconds
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """All frames in their order, holding none of them."""
         return (picture for _, picture in self.stream(
             range(self.total_frames)))
+
+    def frames(self) -> Iterator[Any]:
+        """All frames in their order as PyAV decodes them, not upright.
+
+        Yields:
+            Any: Frames of PyAV; their timestamps mean nothing.
+
+        Raises:
+            BrokenVideoError: If one cannot be decoded.
+        """
+        self._start_clock()
+        for _, frame in self._find(range(self.total_frames)):
+            yield frame
 
     def _checked(self, indices: Iterable[int]) -> list[int]:
         asked = [int(index) for index in indices]
@@ -467,16 +484,19 @@ class VideoReader:
                     'sample below total_frames.')
         return asked
 
-    def _find(self, wanted: Sequence[int]
-              ) -> Iterator[tuple[int, np.ndarray]]:
-        """Pictures of distinct frames, ascending, wherever they are found."""
+    def _paint(self, frame: Any) -> np.ndarray:
+        with self._explained():
+            return self._painter.paint(frame)
+
+    def _find(self, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        """Distinct frames, ascending, wherever they are found."""
         left = deque(wanted)
         for from_start in (False, True):
-            for index, picture in self._pictures(left, from_start):
+            for index, frame in self._come_out(left, from_start):
                 if index != left[0]:
                     break
                 left.popleft()
-                yield index, picture
+                yield index, frame
             if not left:
                 # Key frames that are none, as of intra refresh, will not do.
                 self._jumps &= not from_start
@@ -484,9 +504,9 @@ class VideoReader:
         if self._shown is not None and self._damaged is None:
             # Nothing is damaged, so packets are not frames in this file.
             self._count_by_decoding()
-            for index, picture in self._pictures(left):
+            for index, frame in self._come_out(left):
                 left.popleft()
-                yield index, picture
+                yield index, frame
         if left:
             reason = '' if self._damaged is None else (
                 f' ({_reason(self._damaged)})')
@@ -494,9 +514,9 @@ class VideoReader:
                 f'frame {left[0]} of {self.name} cannot be decoded{reason}; '
                 f'{REMEDY}.', self.name)
 
-    def _pictures(self, wanted: Collection[int], from_start: bool = False
-                  ) -> Iterator[tuple[int, np.ndarray]]:
-        """Pictures of distinct frames, ascending, as far as they come out.
+    def _come_out(self, wanted: Collection[int], from_start: bool = False
+                  ) -> Iterator[tuple[int, Any]]:
+        """Distinct frames, ascending, as far as they come out.
 
         Args:
             wanted (Collection[int]): Their numbers, ascending.
@@ -510,7 +530,7 @@ class VideoReader:
                 if index is None:
                     return
                 if place == index:
-                    yield place, self._painter.paint(frame)
+                    yield place, frame
                     index = next(expected, None)
             return
         index_of = {self._shown[index]: index for index in wanted}
@@ -521,7 +541,7 @@ class VideoReader:
             left_packets = None if from_start else frozenset(run)
             for number, frame in self._decode(first, run[-1], left_packets):
                 if number in index_of and not (frame.is_corrupt and first):
-                    yield index_of[number], self._painter.paint(frame)
+                    yield index_of[number], frame
 
     def _runs(self, numbers: Sequence[int]) -> list[tuple[int, list[int]]]:
         """Packets that are decoded in one go, and the one to begin with."""
