@@ -254,6 +254,64 @@ def played(path: Path) -> list[int]:
     return shown
 
 
+def test_packed_pictures_of_xvid_are_told_apart(tmp_path):
+    path = tmp_path / 'packed.avi'
+    ffmpeg('-f', 'lavfi', '-i', 'testsrc2=s=96x64:r=25:d=2,noise=alls=8:'
+           'allf=t', '-c:v', 'libxvid', '-q:v', 4, '-bf', 2, '-g', 20, path)
+    video = VideoReader(path)
+    assert {len(packet.kind) for packet in video._packets} == {1, 2}
+    with av.open(str(path)) as container:
+        shown = [frame.to_ndarray(format='rgb24', interpolation='BICUBIC')
+                 for frame in container.decode(video=0)]
+    assert len(video) == len(shown) > 40
+    for index, expected in enumerate(shown):
+        assert np.array_equal(VideoReader(path).read([index])[0], expected)
+
+
+@pytest.mark.parametrize('suffix', ['mp4', 'mkv'])
+def test_timestamps_in_the_order_of_the_file_are_not_believed(suffix,
+                                                              tmp_path):
+    source = write_numbered(tmp_path / 'a.avi', 'libx264', TOTAL, **CLOSED)
+    path = tmp_path / f'remuxed.{suffix}'
+    # What comes of AVI, which has no others, by one command.
+    ffmpeg('-i', source, '-c', 'copy', '-bsf:v', 'setts=ts=N*512', path)
+    check(path, list(range(TOTAL)))
+
+
+@pytest.mark.parametrize('name, start', [('open', '1.21'), ('open', '0.7'),
+                                         ('closed', '0.7')])
+def test_matroska_cut_inside_a_group_shows_what_a_player_shows(
+        name, start, files, tmp_path):
+    path = tmp_path / 'cut.mkv'
+    ffmpeg('-ss', start, '-i', files[name], '-c', 'copy', path)
+    check(path, played(path))
+
+
+@pytest.mark.parametrize('suffix', ['mp4', 'avi'])
+def test_interlaced_mpeg4_is_decoded_from_its_first_packet(suffix, tmp_path):
+    path = write_numbered(tmp_path / f'a.{suffix}', 'mpeg4', TOTAL, gop=GROUP,
+                          bframes=2, size=LARGE,
+                          options={'flags': '+ildct+ilme'})
+    check(path, list(range(TOTAL)))
+    assert [number_of(picture) for picture in VideoReader(path).read(
+        [44, 20])] == [44, 20]
+    for one, other in zip(VideoReader(path), VideoReader(path, num_threads=2),
+                          strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_hidden_frames_of_vp8_are_no_frames(tmp_path):
+    source = write_numbered(tmp_path / 'a.mp4', 'libx264', TOTAL, size=LARGE,
+                            **CLOSED)
+    for number in (1, 2):
+        ffmpeg('-i', source, '-c:v', 'libvpx', '-g', 30, '-b:v', '400k',
+               '-auto-alt-ref', 1, '-lag-in-frames', 16, '-pass', number,
+               '-passlogfile', tmp_path / 'log', tmp_path / 'a.webm')
+    path = tmp_path / 'a.webm'
+    assert len(VideoReader(path)._packets) > TOTAL
+    check(path, list(range(TOTAL)))
+
+
 # -- which stream, which way up --------------------------------------------
 
 TURNS = {
@@ -565,6 +623,20 @@ def test_a_stream_of_frames_holds_none_of_them(files):
     assert [number_of(picture) for picture in video] == list(range(TOTAL))
 
 
+def test_a_reader_does_one_thing_at_a_time(files):
+    video = VideoReader(files['closed'])
+    stream = video.stream(range(TOTAL))
+    next(stream)
+    video.read([40])
+    with pytest.raises(RuntimeError, match='was read otherwise in the middle '
+                       'of a stream: end the stream first, or open a second'):
+        list(stream)
+    assert number_of(video.read([7])[0]) == 7
+    video.close()
+    with pytest.raises(ValueError, match='is closed: open it again'):
+        video.read([7])
+
+
 @pytest.mark.parametrize('index', [-1, TOTAL])
 def test_a_frame_outside_is_an_error_of_the_sampler(index, files):
     with pytest.raises(IndexError, match=f'has the frames 0 to 59, and '
@@ -612,12 +684,30 @@ def test_what_shows_nothing_is_left_to_the_decoder(kinds):
     assert order(kinds) is None
 
 
+@pytest.mark.parametrize('size, known', [(19, False), (20, True)])
+def test_a_packet_of_19_bytes_may_show_nothing(size, known):
+    stream = [packet('I'), packet('P', size)]
+    assert (find_order(stream, 'mpeg4', 'avi') is not None) == known
+
+
+def test_decoding_starts_at_no_packet_for_which_another_waits():
+    stream = [packet(kind, 7 if kind == 'n' else 100, key=True)
+              for kind in 'I PB n I PB I n'.split()]
+    find_order(stream, 'mpeg4', 'avi')
+    assert [one.key for one in stream] == [
+        True, False, False, True, False, False, False]
+
+
 def test_timestamps_count_where_they_are_true_and_whole():
     stream = [packet(pts=pts, dts=dts) for dts, pts in enumerate(
         [0, 4, 2, 3, 8])]
     assert find_order(stream, 'h264', 'mpegts') == [0, 2, 3, 1, 4]
     assert find_order(stream, 'h264', 'avi') is None
     assert find_order(stream, 'mjpeg', 'avi') == [0, 1, 2, 3, 4]
+    # In the order of decoding, though the stream reorders its frames.
+    plain = [packet(pts=number, dts=number) for number in range(5)]
+    assert find_order(plain, 'h264', 'mpegts') == [0, 1, 2, 3, 4]
+    assert find_order(plain, 'h264', 'mpegts', reorders=True) is None
     for wrong in (packet(pts=None, dts=5), packet(pts=8, dts=5),
                   packet(pts=9, dts=1)):
         assert find_order([*stream, wrong], 'h264', 'mpegts') is None
@@ -720,6 +810,17 @@ def test_data_that_cannot_be_decoded_are_named(files, tmp_path, capfd):
     assert re.match(
         r'frame \d+ of .*zeros\.mp4 cannot be decoded \(Invalid data', said)
     assert capfd.readouterr() == ('', '')
+
+
+def test_missing_data_are_not_taken_for_a_shorter_video(tmp_path):
+    # Without its pictures, MPEG-4 does not tell its order either.
+    path = write_numbered(tmp_path / 'a.mp4', 'mpeg4', TOTAL, size=LARGE)
+    ffmpeg('-i', path, '-c', 'copy', '-movflags', 'faststart',
+           tmp_path / 'index_first.mp4')
+    data = (tmp_path / 'index_first.mp4').read_bytes()
+    half = len(data) // 2
+    said = broken(tmp_path / 'zeros.mp4', data[:half] + bytes(half))
+    assert 'zeros.mp4 has packets that cannot be decoded (Invalid' in said
 
 
 def replaced(data: bytes, after: bytes, offset: int, value: bytes) -> bytes:

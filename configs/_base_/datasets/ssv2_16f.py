@@ -13,19 +13,21 @@ train_pipeline = [
     dict(type='VideoInit'),
     dict(type='UniformSample', clip_len=16),
     dict(type='VideoDecode'),
-    dict(type='Resize', scale=(-1, 256)),
-    dict(type='ClipRandAugment', config='rand-m7-n4-mstd0.5-inc1'),
-    dict(type='RandomResizedCrop', area_range=(0.08, 1.0)),
-    dict(type='Resize', scale=(224, 224), keep_ratio=False),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs')
+    dict(
+        type='RepeatAugment',
+        num_copies=2,
+        transforms=[
+            dict(type='Resize', scale=(-1, 256)),
+            dict(type='ClipRandAugment', config='rand-m7-n4-mstd0.5-inc1'),
+            dict(type='RandomResizedCrop', area_range=(0.08, 1.0)),
+            dict(type='Resize', scale=(224, 224), keep_ratio=False),
+            dict(type='FormatShape', input_format='NCTHW'),
+            dict(type='PackActionInputs')
+        ])
 ]
 train_dataloader = dict(
     collate_fn=dict(type='repeat_pseudo_collate'),
     dataset=dict(
-        type='RepeatAugDataset',
-        num_repeats=2,
-        sample_once=True,
         ann_file=ann_file_train,
         data_prefix=dict(video=data_root),
         pipeline=train_pipeline))

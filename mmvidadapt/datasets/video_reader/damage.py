@@ -43,6 +43,8 @@ _STRANGERS = (
      'a pointer of Git LFS, which git lfs pull replaces by the file'),
 )
 _RIFF_STRANGERS = {b'WEBP': 'a picture', b'WAVE': 'sound'}
+#: Videos that begin as texts do: raw frames, and NUT.
+_TEXT_STARTS = (b'YUV4MPEG2', b'nut/multimedia')
 _TEXT = re.compile(rb'[\t\n\r -~]+')
 _PAGE = re.compile(rb'\s*(<!doctype html|<html|<\?xml|<head|<body)', re.I)
 
@@ -115,7 +117,7 @@ def _find_damage(file: BinaryIO, size: int) -> str | None:
     if _PAGE.match(head):
         return ('is no video but a web page: its address needs a login, or '
                 'the video is gone')
-    if _TEXT.fullmatch(head) and not head.startswith(b'YUV4MPEG2'):
+    if _TEXT.fullmatch(head) and not head.startswith(_TEXT_STARTS):
         start = ' '.join(head.decode('ascii').split())[:40]
         return f'is no video but a text ({start!r} ...)'
     announced, missing = None, None

@@ -106,14 +106,17 @@ def _picture_kind(data: bytes, codec: str) -> str:
     return kinds
 
 
-def find_order(packets: Sequence[Packet], codec: str,
-               container: str) -> list[int] | None:
+def find_order(packets: Sequence[Packet], codec: str, container: str,
+               reorders: bool = False) -> list[int] | None:
     """Numbers of the packets in the order in which they are shown.
 
     Args:
-        packets (Sequence[Packet]): In the order of decoding.
+        packets (Sequence[Packet]): In the order of decoding. Those of MPEG
+            that no decoding can start with lose their mark as key frames.
         codec (str): FFmpeg's name of the codec.
         container (str): FFmpeg's name of the demuxer.
+        reorders (bool): Whether the stream says that frames are shown in
+            another order than they are decoded in.
 
     Returns:
         list[int] | None: All numbers, also those of packets that are not
@@ -124,7 +127,7 @@ def find_order(packets: Sequence[Packet], codec: str,
     if codec in MPEG:
         return _order_by_kind(packets)
     if container in TRUE_TIMES:
-        return _order_by_time(packets)
+        return _order_by_time(packets, reorders)
     return None
 
 
@@ -134,11 +137,14 @@ def _order_by_kind(packets: Sequence[Packet]) -> list[int] | None:
     DivX and XviD put a B-picture behind the one it waits for, into the same
     packet. FFmpeg decodes one picture for each packet, so those that follow
     come out one packet late, until a packet that holds nothing makes up.
+    Decoding can start at an I-picture for which no other waits; writers call
+    packets behind it key frames, too.
     """
     order: list[int] = []
     held: list[int] = []
     waiting = ''
     for number, packet in enumerate(packets):
+        packet.key = packet.key and not waiting and packet.kind[:1] == 'I'
         if packet.place[2] > _EMPTY_VOP:
             waiting += packet.kind
         kind, waiting = waiting[:1], waiting[1:]
@@ -153,15 +159,23 @@ def _order_by_kind(packets: Sequence[Packet]) -> list[int] | None:
     return order + held
 
 
-def _order_by_time(packets: Sequence[Packet]) -> list[int] | None:
-    """Ascending timestamps, if they can be believed."""
+def _order_by_time(packets: Sequence[Packet],
+                   reorders: bool) -> list[int] | None:
+    """Ascending timestamps, if they can be believed.
+
+    Where the decoder reorders frames and the timestamps do not, a muxer may
+    have stamped packets one after the other.
+    """
     times = [packet.pts for packet in packets]
     clock = [packet.place[1] for packet in packets
              if packet.place[1] is not None]
     if (None in times or len(set(times)) < len(times)
             or any(a > b for a, b in pairwise(clock))):
         return None
-    return sorted(range(len(times)), key=times.__getitem__)
+    order = sorted(range(len(times)), key=times.__getitem__)
+    if reorders and len(times) > 2 and order == list(range(len(times))):
+        return None
+    return order
 
 
 def find_starts(packets: Sequence[Packet], order: Sequence[int]) -> list[int]:

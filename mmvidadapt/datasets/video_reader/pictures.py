@@ -1,10 +1,10 @@
 """From a decoded frame to an upright RGB picture: the one colour rule.
 
 Matrix and range are those that the stream is tagged with; without a tag, or
-with one that swscale does not know, BT.601 and limited range. Pictures of more than 8 bits a sample are rounded to
-8 first, plane by plane: ``(value + half) >> shift``, at most 255. FFmpeg's
-swscale then converts, with bicubic interpolation of the colour planes and no
-other flag, on one thread. Interlaced frames stay woven, pixels that are not
+with one that swscale does not know, BT.601 and limited range. Pictures of more
+than 8 bits a sample are rounded to 8 first, plane by plane:
+``(value + half) >> shift``, at most 255. FFmpeg's swscale then converts, with
+bicubic interpolation of the colour planes and no other flag, on one thread. Interlaced frames stay woven, pixels that are not
 square stay as they are stored, and what a container says of cropping does not
 count.
 """
@@ -51,7 +51,7 @@ class Painter:
         """
         matrix = display_matrix(frame)
         space, span = frame.colorspace, frame.color_range
-        if _depth(frame) > 8:
+        if _depth(frame) > 8 and 'f' not in frame.format.name:  # no floats
             frame = _round(frame)
         if space not in _MATRICES and not frame.format.is_rgb:
             space = _BT601

@@ -11,8 +11,8 @@ codec, edit lists, start times and frame rates. The path of a file::
 
 A decoded frame is known by the number of the packet that it came from, never
 by counting or by a timestamp of the container; a frame that does not come out
-of a run is looked for from an earlier key frame, at last from the start. So a
-wrong guess about a file costs time, and never gives another frame.
+of a run is looked for from the start of the file. So a frame that the file
+calls a key frame and that is none costs time, and does not give another frame.
 """
 
 import errno
@@ -27,7 +27,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import chain, pairwise
 from typing import Any
@@ -50,6 +50,8 @@ __all__ = ['VideoReader', 'identify']
 #: Compressed bytes that are kept between counting and decoding, so that most
 #: clips are read from disk once.
 _KEPT = 1 << 25
+#: Bytes that a packet takes beside its own.
+_OVERHEAD = 1 << 10
 #: Bytes between two places of a file that are worth a jump instead of reading.
 _JUMP = 1 << 23
 #: Packets of interlaced H.264 that are decoded to see whether each is a
@@ -77,6 +79,9 @@ _DISCARDING = frozenset(('h264', 'hevc', 'mpeg1video', 'mpeg2video',
 
 class VideoReader:
     """Frames of a video by their number, from 0.
+
+    A reader does one thing at a time: each process or thread needs its own,
+    and a :meth:`stream` ends where another call begins.
 
     Args:
         source (Source): Path of a file, its bytes, or an open binary file.
@@ -113,6 +118,9 @@ class VideoReader:
         self._container: Any = None
         self._kept: list[Any] | None = []
         self._shown: list[int] | None = None
+        self._packets: list[Packet] = []
+        self._decoder: Any = None
+        self._turn = 0
         self._damaged: Exception | None = None
         try:
             self._check_source()
@@ -210,7 +218,9 @@ class VideoReader:
         decoder = self._stream.codec_context
         decoder.thread_count = self._num_threads
         if self._num_threads != 1:
-            decoder.thread_type = 'AUTO'
+            # Threads of whole frames change those of interlaced MPEG-4.
+            decoder.thread_type = ('SLICE' if decoder.name == 'mpeg4'
+                                   else 'AUTO')
         return decoder
 
     # -- what is there -----------------------------------------------------
@@ -224,7 +234,6 @@ class VideoReader:
             self.codec in _DISCARDING and self.container not in _LOSSY
             and not (self.codec == 'hevc'
                      and _has_layers(decoder.extradata)))
-        self._packets: list[Packet] = []
         size, corrupt, self._jumps = 0, False, True
         for packet in self._demux():
             self._packets.append(note(packet, self.codec))
@@ -233,7 +242,7 @@ class VideoReader:
             self._jumps &= not packet.has_sidedata('new_extradata')
             if self._kept is not None:
                 self._kept.append(packet)
-                size += packet.size
+                size += packet.size + _OVERHEAD
                 if size > _KEPT:
                     self._kept = None
         if not self._packets:
@@ -241,7 +250,15 @@ class VideoReader:
                 f'{self.name} holds no frames: its header announces a '
                 f'{self.codec} stream and no picture follows; {REMEDY}.',
                 self.name)
-        order = find_order(self._packets, self.codec, self.container)
+        # Without packet 0, which MPEG-4 with a header of its own wants first,
+        # FFmpeg drops interlaced B-pictures for good.
+        self._jumps &= not (self.codec == 'mpeg4' and decoder.extradata)
+        # Of packed pictures FFmpeg may hand out the next one for one that is
+        # passed over.
+        self._discards &= all(len(packet.kind) <= 1
+                              for packet in self._packets)
+        order = find_order(self._packets, self.codec, self.container,
+                           bool(decoder.has_b_frames))
         trusted = (any(packet.key for packet in self._packets)
                    and not (corrupt and self.container in _LOSSY)
                    and not self._holds_fields())
@@ -250,7 +267,10 @@ class VideoReader:
             self._shown = [n for n in order if self._packets[n].shown]
             self._starts = find_starts(self._packets, order)
             self._set_total(len(self._shown))
-        elif trusted and self._packets[0].key and self.codec not in MPEG:
+        elif (trusted and self._packets[0].key and self.codec not in MPEG
+              and (self.container not in TRUE_TIMES
+                   or all(packet.pts is not None
+                          for packet in self._packets))):
             self._set_total(sum(packet.shown for packet in self._packets))
         else:
             self._count_by_decoding()
@@ -259,7 +279,12 @@ class VideoReader:
         """Let the decoder tell how many frames there are."""
         self._shown = None
         last = len(self._packets) - 1
-        self._set_total(sum(1 for _ in self._decode(0, last)))
+        total = sum(1 for _ in self._decode(0, last))
+        if self._damaged is not None and self.container not in _LOSSY:
+            raise BrokenVideoError(
+                f'{self.name} has packets that cannot be decoded '
+                f'({_reason(self._damaged)}); {REMEDY}.', self.name)
+        self._set_total(total)
 
     def _set_total(self, total: int) -> None:
         if not total:
@@ -322,11 +347,14 @@ class VideoReader:
 
     def _demux(self) -> Iterator[Any]:
         """Packets of the stream from where the container stands."""
+        packets = self._container.demux(self._stream)
         with self._explained():
-            for packet in self._container.demux(self._stream):
-                self._check_time()
-                if packet.size:
-                    yield packet
+            # At the end PyAV trips over streams that the header lacks.
+            with suppress(IndexError):
+                for packet in packets:
+                    self._check_time()
+                    if packet.size:
+                        yield packet
 
     def _feed(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
         """Packets by their number, from memory or from the file."""
@@ -383,11 +411,19 @@ class VideoReader:
             of presentation.
         """
         from av.error import FFmpegError
+        if self._decoder is None:
+            raise ValueError(f'{self.name} is closed: open it again to read '
+                             'more frames.')
+        turn = self._turn = self._turn + 1
         decoder = self._decoder
         decoder.flush_buffers()
         discards = wanted is not None and self._discards
         for number, packet in chain(self._feed(first, last), [(-1, None)]):
             self._check_time()
+            if turn != self._turn:
+                raise RuntimeError(
+                    f'{self.name} was read otherwise in the middle of a '
+                    'stream: end the stream first, or open a second reader.')
             if packet is not None:
                 packet.pts = packet.dts = number
                 decoder.skip_frame = (
@@ -493,7 +529,7 @@ class VideoReader:
         left = deque(wanted)
         for from_start in (False, True):
             for index, frame in self._come_out(left, from_start):
-                if index != left[0]:
+                if not left or index != left[0]:
                     break
                 left.popleft()
                 yield index, frame
@@ -579,12 +615,13 @@ class VideoReader:
                 raise
             raise BrokenVideoError(
                 f'{self.name} cannot be read as a video '
-                f'({_reason(error)}); {REMEDY}.', self.name) from error
+                f'({_reason(error, not self._packets)}); {REMEDY}.',
+                self.name) from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, opening: bool = False) -> str:
     """What FFmpeg says, without the name of the file."""
-    if getattr(error, 'errno', None) == errno.EINVAL:
+    if opening and getattr(error, 'errno', None) == errno.EINVAL:
         return 'it is in none of the formats that hold videos'
     return getattr(error, 'strerror', None) or first_line(error)
 
