@@ -395,7 +395,7 @@ def nonref_share(path: Path) -> float:
     return 1 - needed / every
 
 
-def _count(path: Path, skip: str) -> int:
+def _count(path: Path, skip: Any) -> int:
     import av
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -639,7 +639,7 @@ def _check(reader: ReaderSpeed, reading: _Reading,
     reader.frames = reading.open()['total_frames']
     for task, wanted in reading.wanted.items():
         pictures = reading.read(task)
-        reader.wrong += _differing(pictures, wanted, seen)
+        reader.wrong += _differing(pictures, wanted.tolist(), seen)
         reader.read += len(wanted)
     if 'pipeline' in reading.tasks:
         reading.tasks['pipeline']()
@@ -668,8 +668,8 @@ def _in_turns(readings: Sequence[_Reading],
 
 
 def _summary(seconds: Sequence[float]) -> Timing:
-    low, middle, high = np.percentile(seconds, (25, 50, 75))
-    return Timing(float(middle), min(seconds), float(high - low) / 2)
+    low, middle, high = map(float, np.percentile(seconds, (25, 50, 75)))
+    return Timing(middle, min(seconds), (high - low) / 2)
 
 
 def _compare(readers: Sequence[ReaderSpeed]) -> None:

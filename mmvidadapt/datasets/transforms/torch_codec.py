@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
-from mmengine.fileio import get
 
 from ..video_files import MissingExtraError
+from .video_decode import FileOpener, FrameDecoder
 
 __all__ = ['TorchCodecDecode', 'TorchCodecInit']
 
@@ -31,7 +30,7 @@ def _decoder_class() -> Any:
 
 
 @TRANSFORMS.register_module()
-class TorchCodecInit(BaseTransform):
+class TorchCodecInit(FileOpener):
     """Open a video file with TorchCodec.
 
     Stands where ``DecordInit`` does. TorchCodec is an extra of this package
@@ -51,10 +50,8 @@ class TorchCodecInit(BaseTransform):
 
     def __init__(self, io_backend: str = 'disk', num_threads: int = 1,
                  seek_mode: str = 'exact', **kwargs: Any) -> None:
-        self.io_backend = io_backend
-        self.num_threads = num_threads
+        super().__init__(io_backend, num_threads, **kwargs)
         self.seek_mode = seek_mode
-        self.kwargs = kwargs
 
     def transform(self, results: dict) -> dict:
         """Open ``results['filename']``.
@@ -69,11 +66,8 @@ class TorchCodecInit(BaseTransform):
             MissingExtraError: If TorchCodec cannot be used here.
         """
         decoder = _decoder_class()
-        source: Any = results['filename']
-        if self.io_backend != 'disk':
-            source = get(source, dict(backend=self.io_backend,
-                                      **self.kwargs))
-        reader = decoder(source, dimension_order='NHWC',
+        reader = decoder(self.fetch(results['filename']),
+                         dimension_order='NHWC',
                          num_ffmpeg_threads=self.num_threads,
                          seek_mode=self.seek_mode)
         results['video_reader'] = reader
@@ -88,7 +82,7 @@ class TorchCodecInit(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class TorchCodecDecode(BaseTransform):
+class TorchCodecDecode(FrameDecoder):
     """Decode the frames that were sampled from a ``TorchCodecInit``.
 
     Required keys: ``video_reader``, ``frame_inds``. Added keys: ``imgs``
@@ -96,23 +90,14 @@ class TorchCodecDecode(BaseTransform):
     ``video_reader``, which becomes None.
     """
 
-    def transform(self, results: dict) -> dict:
-        """Decode ``results['frame_inds']``.
+    def decode(self, reader: Any, indices: list[int]) -> list[np.ndarray]:
+        """Pictures of frames.
 
         Args:
-            results (dict): A sample of MMAction2.
+            reader (Any): TorchCodec's decoder.
+            indices (list[int]): Numbers of the frames.
 
         Returns:
-            dict: The same with pictures, each an array of its own.
+            list[np.ndarray]: ``(H, W, 3)`` RGB, each an array of its own.
         """
-        inds = np.asarray(results['frame_inds']).reshape(-1)
-        frames = results['video_reader'].get_frames_at(inds.tolist())
-        images = list(frames.data.numpy())  # (H, W, 3) each
-        results['frame_inds'] = inds
-        results['imgs'] = images
-        results['original_shape'] = results['img_shape'] = images[0].shape[:2]
-        results['video_reader'] = None
-        return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        return list(reader.get_frames_at(indices).data.numpy())

@@ -9,11 +9,86 @@ from mmengine.fileio import get
 
 from ..video_reader import VideoReader
 
-__all__ = ['VideoDecode', 'VideoInit']
+__all__ = ['FileOpener', 'FrameDecoder', 'VideoDecode', 'VideoInit']
+
+
+class FileOpener(BaseTransform):
+    """What the transforms that open a video file share.
+
+    Args:
+        io_backend (str): MMEngine's file backend, which takes the other
+            arguments. Other than ``'disk'`` the whole file is fetched first.
+        num_threads (int): Threads that decode; 0 lets FFmpeg choose.
+
+    Raises:
+        ValueError: If ``num_threads`` is negative.
+    """
+
+    def __init__(self, io_backend: str = 'disk', num_threads: int = 1,
+                 **kwargs: Any) -> None:
+        if num_threads < 0:
+            raise ValueError(f'num_threads is {num_threads}: give 1 or more, '
+                             'or 0 to let FFmpeg choose.')
+        self.io_backend = io_backend
+        self.num_threads = num_threads
+        self.kwargs = kwargs
+
+    def fetch(self, name: str) -> str | bytes:
+        """Path of a file on this disk, or what a backend holds of it.
+
+        Args:
+            name (str): The file as the backend knows it.
+
+        Returns:
+            str | bytes: What a reader opens.
+        """
+        if self.io_backend == 'disk':
+            return name
+        return get(name, dict(backend=self.io_backend, **self.kwargs))
+
+
+class FrameDecoder(BaseTransform):
+    """What the transforms that decode frames of an open file share."""
+
+    def decode(self, reader: Any, indices: list[int]) -> list[np.ndarray]:
+        """Pictures of frames.
+
+        Args:
+            reader (Any): What opened the file.
+            indices (list[int]): Numbers of the frames.
+
+        Returns:
+            list[np.ndarray]: ``(H, W, 3)`` RGB, each an array of its own.
+        """
+        raise NotImplementedError
+
+    def transform(self, results: dict) -> dict:
+        """Decode ``results['frame_inds']``.
+
+        Args:
+            results (dict): A sample of MMAction2.
+
+        Returns:
+            dict: The same with pictures, each an array of its own.
+
+        Raises:
+            BrokenVideoError: If a frame cannot be decoded.
+            IndexError: If a frame lies outside the video.
+        """
+        inds = np.asarray(results['frame_inds']).reshape(-1)
+        images = self.decode(results['video_reader'], inds.tolist())
+        results['video_reader'] = None
+        results['frame_inds'] = inds
+        results['imgs'] = images
+        results['original_shape'] = results['img_shape'] = images[0].shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
 
 
 @TRANSFORMS.register_module()
-class VideoInit(BaseTransform):
+class VideoInit(FileOpener):
     """Open a video with :class:`~mmvidadapt.datasets.VideoReader`.
 
     Stands where ``DecordInit`` does; any sampler may follow. Frame ``k`` is
@@ -36,16 +111,11 @@ class VideoInit(BaseTransform):
 
     def __init__(self, io_backend: str = 'disk', num_threads: int = 1,
                  max_seconds: float = 300., **kwargs: Any) -> None:
+        super().__init__(io_backend, num_threads, **kwargs)
         if not max_seconds > 0:
             raise ValueError(f'max_seconds is {max_seconds}: give the seconds '
                              'that a file may take, above 0.')
-        if num_threads < 0:
-            raise ValueError(f'num_threads is {num_threads}: give 1 or more, '
-                             'or 0 to let FFmpeg choose.')
-        self.io_backend = io_backend
-        self.num_threads = num_threads
         self.max_seconds = max_seconds
-        self.kwargs = kwargs
 
     def transform(self, results: dict) -> dict:
         """Open ``results['filename']``.
@@ -60,11 +130,8 @@ class VideoInit(BaseTransform):
             BrokenVideoError: If it is no video that can be read.
         """
         name = results['filename']
-        source: Any = name
-        if self.io_backend != 'disk':
-            source = get(name, dict(backend=self.io_backend, **self.kwargs))
         reader = VideoReader(
-            source, num_threads=self.num_threads,
+            self.fetch(name), num_threads=self.num_threads,
             max_seconds=self.max_seconds, name=str(name))
         results['video_reader'] = reader
         results['total_frames'] = reader.total_frames
@@ -78,7 +145,7 @@ class VideoInit(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class VideoDecode(BaseTransform):
+class VideoDecode(FrameDecoder):
     """Decode the frames that were sampled from a ``VideoInit``.
 
     Only these frames are made pictures, each distinct one once.
@@ -89,27 +156,14 @@ class VideoDecode(BaseTransform):
     flat.
     """
 
-    def transform(self, results: dict) -> dict:
-        """Decode ``results['frame_inds']``.
+    def decode(self, reader: Any, indices: list[int]) -> list[np.ndarray]:
+        """Pictures of frames.
 
         Args:
-            results (dict): A sample of MMAction2.
+            reader (Any): A :class:`~mmvidadapt.datasets.VideoReader`.
+            indices (list[int]): Numbers of the frames.
 
         Returns:
-            dict: The same with pictures, each an array of its own.
-
-        Raises:
-            BrokenVideoError: If a frame cannot be decoded.
-            IndexError: If a frame lies outside the video.
+            list[np.ndarray]: ``(H, W, 3)`` RGB, each an array of its own.
         """
-        inds = np.asarray(results['frame_inds']).reshape(-1)
-        reader = results['video_reader']
-        images = reader.read(inds.tolist())
-        results['video_reader'] = None
-        results['frame_inds'] = inds
-        results['imgs'] = images
-        results['original_shape'] = results['img_shape'] = images[0].shape[:2]
-        return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        return reader.read(indices)

@@ -166,10 +166,10 @@ def _order_by_time(packets: Sequence[Packet],
     Where the decoder reorders frames and the timestamps do not, a muxer may
     have stamped packets one after the other.
     """
-    times = [packet.pts for packet in packets]
+    times = [packet.pts for packet in packets if packet.pts is not None]
     clock = [packet.place[1] for packet in packets
              if packet.place[1] is not None]
-    if (None in times or len(set(times)) < len(times)
+    if (len(times) < len(packets) or len(set(times)) < len(times)
             or any(a > b for a, b in pairwise(clock))):
         return None
     order = sorted(range(len(times)), key=times.__getitem__)

@@ -4,9 +4,9 @@ Matrix and range are those that the stream is tagged with; without a tag, or
 with one that swscale does not know, BT.601 and limited range. Pictures of more
 than 8 bits a sample are rounded to 8 first, plane by plane:
 ``(value + half) >> shift``, at most 255. FFmpeg's swscale then converts, with
-bicubic interpolation of the colour planes and no other flag, on one thread. Interlaced frames stay woven, pixels that are not
-square stay as they are stored, and what a container says of cropping does not
-count.
+bicubic interpolation of the colour planes and no other flag, on one thread.
+Interlaced frames stay woven, pixels that are not square stay as they are
+stored, and what a container says of cropping does not count.
 """
 
 import struct

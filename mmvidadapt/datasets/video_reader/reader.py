@@ -121,6 +121,7 @@ class VideoReader:
         self._packets: list[Packet] = []
         self._decoder: Any = None
         self._turn = 0
+        self._new_headers = False
         self._damaged: Exception | None = None
         try:
             self._check_source()
@@ -234,12 +235,11 @@ class VideoReader:
             self.codec in _DISCARDING and self.container not in _LOSSY
             and not (self.codec == 'hevc'
                      and _has_layers(decoder.extradata)))
-        size, corrupt, self._jumps = 0, False, True
+        size, corrupt = 0, False
         for packet in self._demux():
             self._packets.append(note(packet, self.codec))
             corrupt |= packet.is_corrupt
-            # What follows a new header cannot do without it.
-            self._jumps &= not packet.has_sidedata('new_extradata')
+            self._new_headers |= packet.has_sidedata('new_extradata')
             if self._kept is not None:
                 self._kept.append(packet)
                 size += packet.size + _OVERHEAD
@@ -250,9 +250,11 @@ class VideoReader:
                 f'{self.name} holds no frames: its header announces a '
                 f'{self.codec} stream and no picture follows; {REMEDY}.',
                 self.name)
-        # Without packet 0, which MPEG-4 with a header of its own wants first,
-        # FFmpeg drops interlaced B-pictures for good.
-        self._jumps &= not (self.codec == 'mpeg4' and decoder.extradata)
+        # What follows a new header cannot do without it. Without packet 0,
+        # which MPEG-4 with a header of its own wants first, FFmpeg drops
+        # interlaced B-pictures for good.
+        self._jumps = not (self._new_headers or (
+            self.codec == 'mpeg4' and decoder.extradata))
         # Of packed pictures FFmpeg may hand out the next one for one that is
         # passed over.
         self._discards &= all(len(packet.kind) <= 1
@@ -358,12 +360,20 @@ class VideoReader:
 
     def _feed(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
         """Packets by their number, from memory or from the file."""
-        if self._kept is not None:
-            yield from enumerate(self._kept[first:last + 1], first)
-            return
-        place, packets = self._go_to(first)
+        if self._kept is None:
+            return self._verified(first, last, *self._go_to(first))
+        if self._new_headers:
+            # A decoder does not go back to the header that it began with.
+            self._open()
+            self._close_container()
+        return enumerate(self._kept[first:last + 1], first)
+
+    def _verified(self, first: int, last: int, place: int,
+                  packets: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+        """Packets of a file that is read again, if they are the same."""
         for number, packet in enumerate(packets, place):
-            if (packet.pos, packet.size) != self._packets[number].place[::2]:
+            if (number >= len(self._packets) or (packet.pos, packet.size)
+                    != self._packets[number].place[::2]):
                 raise BrokenVideoError(
                     f'{self.name} has changed since it was opened; read it '
                     'when it is whole.', self.name)
@@ -378,9 +388,10 @@ class VideoReader:
         A seek may end anywhere (in MP4 behind the place asked for, in
         transport streams inside a group), so where it ended is looked up.
         """
-        places = [packet.place[0] for packet in self._packets]
-        if (None not in places and places[first] - places[0] > _JUMP
-                and self.container in _SEEKING):
+        places = [packet.place[0] for packet in self._packets
+                  if packet.place[0] is not None]
+        if (len(places) == len(self._packets) and self.container in _SEEKING
+                and places[first] - places[0] > _JUMP):
             time_of = self._packets[first].pts
             with self._explained():
                 self._container.seek(time_of, stream=self._stream)
@@ -415,10 +426,11 @@ class VideoReader:
             raise ValueError(f'{self.name} is closed: open it again to read '
                              'more frames.')
         turn = self._turn = self._turn + 1
+        packets = self._feed(first, last)
         decoder = self._decoder
         decoder.flush_buffers()
-        discards = wanted is not None and self._discards
-        for number, packet in chain(self._feed(first, last), [(-1, None)]):
+        kept = wanted if self._discards else None
+        for number, packet in chain(packets, [(-1, None)]):
             self._check_time()
             if turn != self._turn:
                 raise RuntimeError(
@@ -427,8 +439,8 @@ class VideoReader:
             if packet is not None:
                 packet.pts = packet.dts = number
                 decoder.skip_frame = (
-                    'NONREF' if discards and number not in wanted
-                    else 'DEFAULT')
+                    'DEFAULT' if kept is None or number in kept
+                    else 'NONREF')
             try:
                 frames = decoder.decode(packet)
             except FFmpegError as error:
