@@ -708,6 +708,17 @@ def test_a_large_file_is_read_again_and_not_kept(name, jump, files,
     check(files[name].read_bytes(), list(range(TOTAL)))
 
 
+def test_a_stream_reads_a_large_file_once(files, monkeypatch):
+    monkeypatch.setattr(reader, '_KEPT', 0)
+    video = VideoReader(files['closed'])
+    opened: list[int] = []
+    plain = video._open
+    video._open = lambda: (opened.append(1), plain())
+    assert [number_of(picture) for _, picture in video.stream(
+        range(0, TOTAL, GROUP))] == list(range(0, TOTAL, GROUP))
+    assert len(opened) == 1
+
+
 def test_a_file_that_changes_meanwhile_is_named(files, tmp_path, monkeypatch):
     monkeypatch.setattr(reader, '_KEPT', 0)
     path = Path(shutil.copy(files['closed'], tmp_path / 'a.mp4'))

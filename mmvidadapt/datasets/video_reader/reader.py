@@ -18,6 +18,7 @@ calls a key frame and that is none costs time, and does not give another frame.
 import errno
 import io
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import (
@@ -122,6 +123,9 @@ class VideoReader:
         self._decoder: Any = None
         self._turn = 0
         self._new_headers = False
+        # Where a file that is read again stands: behind all packets at first.
+        self._reading: Iterator[Any] = iter(())
+        self._place = sys.maxsize
         self._damaged: Exception | None = None
         try:
             self._check_source()
@@ -361,17 +365,19 @@ class VideoReader:
     def _feed(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
         """Packets by their number, from memory or from the file."""
         if self._kept is None:
-            return self._verified(first, last, *self._go_to(first))
+            self._go_to(first)
+            return self._verified(first, last)
         if self._new_headers:
             # A decoder does not go back to the header that it began with.
             self._open()
             self._close_container()
         return enumerate(self._kept[first:last + 1], first)
 
-    def _verified(self, first: int, last: int, place: int,
-                  packets: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+    def _verified(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
         """Packets of a file that is read again, if they are the same."""
-        for number, packet in enumerate(packets, place):
+        for packet in self._reading:
+            number = self._place
+            self._place += 1
             if (number >= len(self._packets) or (packet.pos, packet.size)
                     != self._packets[number].place[::2]):
                 raise BrokenVideoError(
@@ -382,27 +388,36 @@ class VideoReader:
             if number == last:
                 return
 
-    def _go_to(self, first: int) -> tuple[int, Iterator[Any]]:
-        """Packets from one not behind ``first`` on, and its number.
+    def _go_to(self, first: int) -> None:
+        """Let the file stand at a packet that is not behind ``first``.
 
         A seek may end anywhere (in MP4 behind the place asked for, in
         transport streams inside a group), so where it ended is looked up.
         """
-        places = [packet.place[0] for packet in self._packets
-                  if packet.place[0] is not None]
-        if (len(places) == len(self._packets) and self.container in _SEEKING
-                and places[first] - places[0] > _JUMP):
-            time_of = self._packets[first].pts
+        if self._new_headers:
+            self._place = len(self._packets)
+        if self._place <= first and not self._is_far(self._place, first):
+            return
+        if self._is_far(0, first):
             with self._explained():
-                self._container.seek(time_of, stream=self._stream)
+                self._container.seek(self._packets[first].pts,
+                                     stream=self._stream)
             packets = self._demux()
             landed = next(packets, None)
-            number = -1 if landed is None or landed.pos not in places else (
-                places.index(landed.pos))
-            if 0 <= number <= first:
-                return number, chain([landed], packets)
+            number = next((n for n in range(first, -1, -1) if landed and
+                           self._packets[n].place[0] == landed.pos), -1)
+            if number >= 0:
+                self._reading, self._place = chain([landed], packets), number
+                return
         self._open()
-        return 0, self._demux()
+        self._reading, self._place = self._demux(), 0
+
+    def _is_far(self, here: int, there: int) -> bool:
+        """Whether a jump is worth more than reading on."""
+        place, target = (self._packets[n].place[0] for n in (here, there))
+        return (self.container in _SEEKING and place is not None
+                and target is not None and target - place > _JUMP
+                and self._packets[there].pts is not None)
 
     # -- decoding ----------------------------------------------------------
 
