@@ -1192,18 +1192,18 @@ def main_readers(args: argparse.Namespace) -> None:
     rate = 400. if args.rate is None else args.rate
     pipeline = args.pipeline and load_config(args.pipeline)
     found = []
+    out = Path(args.out).with_suffix('.json')
     for file in measure_readers(
             args.readers, again=args.re_encode, repeats=args.repeats,
             rate=rate, pipeline=pipeline):
         print(file, '\n', flush=True)
         found.append(file.as_dict())
-    out = Path(args.out).with_suffix('.json')
-    with whole_file(out) as partial:
-        partial.write_text(json.dumps(
-            dict(environment={**environment(torch.device('cpu'), 'cpu'),
-                              **versions(), 'threads': 1},
-                 rate=rate, repeats=args.repeats, files=found),
-            indent=2) + '\n')
+        with whole_file(out) as partial:  # a later file may be broken
+            partial.write_text(json.dumps(
+                dict(environment={**environment(torch.device('cpu'), 'cpu'),
+                                  **versions(), 'threads': 1},
+                     rate=rate, repeats=args.repeats, files=found),
+                indent=2) + '\n')
     print(f'wrote {out}')
 
 

@@ -34,9 +34,15 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 
-from ..datasets.broken_video import guarded_pipeline
+from ..datasets.broken_video import ReadGuard, guarded_pipeline
 from ..datasets.video_files import find_videos
-from ..datasets.video_reader.damage import first_line
+from ..datasets.video_reader.damage import (
+    REMEDY,
+    BrokenVideoError,
+    find_damage,
+    first_line,
+)
+from ..datasets.video_reader.pictures import Painter
 from .cli import environment
 
 __all__ = ['READERS', 'FileSpeed', 'ReaderSpeed', 'Timing', 'cores_for',
@@ -62,8 +68,9 @@ CLIPS = (8, 16)
 SIZES = ((340, 256), (1280, 720))
 #: Mean absolute difference of grey values, of pictures made as small as
 #: ``_SMALL``: below the first a frame is the one wanted, above the second it
-#: is another. Between them, as rounded colours are, the nearest one decides.
-_SAME, _OTHER = 0.02, 0.75
+#: is another. Between them, where readers round 10 bits in their own ways, the
+#: nearest one decides.
+_SAME, _OTHER = 0.02, 4.
 _SMALL = 160
 #: Turns in which every reader does everything; then all frames are read no
 #: more, and readers wait that are so many times slower than the fastest.
@@ -418,18 +425,23 @@ def _small(picture: np.ndarray, size: tuple[int, int] | None = None
 
 
 def _reference(path: Path) -> tuple[FileSpeed, list[np.ndarray]]:
-    """A file as PyAV decodes it from its first frame to the last."""
+    """A file as PyAV decodes it from its first frame to the last.
+
+    Colours and the way up are ours; order and number of frames are not.
+    """
     import av
-    seen = []
-    with av.open(str(path)) as container:
-        if not container.streams.video:
+    damage = find_damage(path)
+    if damage:
+        raise BrokenVideoError(f'{path} {damage}; {REMEDY}.', str(path))
+    with av.open(f'file:{path}') as container:
+        stream = container.streams.best('video')
+        if stream is None:
             raise ValueError(f'{path} holds no video: take it out of the '
                              'files to read')
-        stream = container.streams.video[0]
-        for frame in container.decode(stream):
-            seen.append(_small(np.rot90(
-                frame.to_ndarray(format='rgb24'), frame.rotation // 90)))
-        context = stream.codec_context
+        context: Any = stream.codec_context
+        painter = Painter(context.width, context.height)
+        seen = [_small(painter.paint(frame))
+                for frame in container.decode(stream)]
         found = FileSpeed(
             path.name, context.name, container.format.name, context.width,
             context.height, len(seen), 0, 0)
@@ -581,6 +593,7 @@ def measure_readers(
         ValueError: If a number is too small, ``again`` has nothing to
             re-encode, a path holds no video, or the pipeline reads none.
         FileNotFoundError: If a path does not exist.
+        BrokenVideoError: If a file cannot be decoded.
     """
     if repeats < 2:
         raise ValueError(f'--repeats {repeats} gives no median: use at least '
@@ -612,8 +625,14 @@ def measure_readers(
 def _measure_file(path: Path, names: Sequence[str], repeats: int,
                   rate: float, steps: Sequence[dict] | None) -> FileSpeed:
     """All readers on one file."""
-    found, seen = _reference(path)
-    found.nonref, found.rate = nonref_share(path), rate
+    from av.error import FFmpegError
+    try:
+        found, seen = _reference(path)
+        found.nonref, found.rate = nonref_share(path), rate
+    except FFmpegError as error:
+        raise BrokenVideoError(
+            f'{path} cannot be decoded from its start to its end '
+            f'({error.strerror}); {REMEDY}.', str(path)) from error
     working: list[tuple[ReaderSpeed, _Reading]] = []
     for name in names:
         reader = ReaderSpeed(name)
@@ -636,7 +655,9 @@ def _measure_file(path: Path, names: Sequence[str], repeats: int,
 def _check(reader: ReaderSpeed, reading: _Reading,
            seen: Sequence[np.ndarray]) -> None:
     """Do everything once; note what differs from the frames of PyAV."""
-    reader.frames = reading.open()['total_frames']
+    # Guarded: not every reader comes back from every file.
+    reader.frames = ReadGuard(reading.init)(
+        dict(reading.sample))['total_frames']
     for task, wanted in reading.wanted.items():
         pictures = reading.read(task)
         reader.wrong += _differing(pictures, wanted.tolist(), seen)

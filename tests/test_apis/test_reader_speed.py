@@ -22,8 +22,10 @@ from mmvidadapt.apis.reader_speed import (
     nonref_share,
     toy_frames,
 )
+from mmvidadapt.datasets import BrokenVideoError
 from mmvidadapt.datasets.transforms.video_decode import VideoDecode
 from tests.conftest import ROOT
+from tests.numbered_videos import ffmpeg, set_matrix, write_numbered
 from tests.scripts import plain_tool, video_config, write_videos
 
 TASKS = ['open', '8 frames', '16 frames', 'all']
@@ -116,7 +118,8 @@ def test_colours_of_its_own_are_no_other_frame():
     rounded = seen[1].copy()
     rounded[::2] += 1
     assert not reader_speed._is_other(rounded, 1, seen)
-    assert reader_speed._is_other(seen[1] + 1, 1, seen)
+    assert not reader_speed._is_other(seen[1] + 2, 1, seen)  # 10 bits
+    assert reader_speed._is_other(seen[1] + 5, 1, seen)
 
 
 def test_a_reader_that_fails_is_marked_with_what_it_says(video, readers):
@@ -268,9 +271,38 @@ def test_wrong_options_are_one_sentence(args, message, video, tmp_path):
 
 
 def test_a_file_that_is_no_video_is_an_error(tmp_path):
-    sound = tmp_path / 'sound.wav'
-    sound.write_bytes(
-        b'RIFF\x2c\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0'
-        b'\2\0\x10\0data\x08\0\0\0' + bytes(8))
-    with pytest.raises(ValueError, match='sound.wav holds no video: take it'):
+    sound = tmp_path / 'sound.mp4'
+    ffmpeg('-f', 'lavfi', '-i', 'sine=d=0.2', sound)
+    with pytest.raises(ValueError, match='sound.mp4 holds no video: take it'):
         next(measure_readers([sound]))
+
+
+def test_what_only_our_reader_gets_right_is_not_called_wrong(tmp_path):
+    mirrored = set_matrix(write_numbered(
+        tmp_path / 'mirrored.mp4', 'libx264', 12), (-1, 0, 0, 1))
+    deep = write_numbered(tmp_path / 'deep.mp4', 'libx264', 12,
+                          pix_fmt='yuv420p10le')
+    for path, differs in ((mirrored, True), (deep, False)):
+        found, = measure_readers([path], repeats=2,
+                                 readers=['VideoDecode', 'PyAVDecode'])
+        ours, theirs = found.readers
+        assert (ours.wrong, ours.problem) == (0, '')
+        assert (theirs.wrong > 30) == differs
+        assert bool(theirs.wrong) == differs
+
+
+def test_a_reader_that_would_not_come_back_is_not_waited_for(tmp_path):
+    path = write_numbered(tmp_path / 'a.mp4', 'libsvtav1', 5,
+                          options={'preset': '10'})
+    found, = measure_readers([path], repeats=2, readers=['OpenCVDecode'])
+    assert 'it cannot decode AV1' in found.readers[0].problem
+
+
+@pytest.mark.parametrize('data, fault', [
+    (b'<html>gone</html>', 'is no video but a web page'),
+    (bytes(range(256)) * 9, 'cannot be decoded from its start to its end')])
+def test_a_broken_file_is_named(data, fault, tmp_path):
+    path = tmp_path / 'a.mp4'
+    path.write_bytes(data)
+    with pytest.raises(BrokenVideoError, match=f'{path} {fault}'):
+        next(measure_readers([path], repeats=2))

@@ -4,7 +4,12 @@ import os
 import re
 import runpy
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -210,7 +215,7 @@ def test_a_second_run_does_only_what_is_missing(folder, out):
     kept = {name: (out / name).stat().st_mtime_ns for name in files(out)}
     done = shrink(folder, out)
     assert done.returncode == 0
-    assert f'Nothing to do: all 3 videos are in {out}.' in done.stdout
+    assert f'Nothing to do: 3 of 3 videos are in {out}.' in done.stdout
     (out / 'two.mp4').unlink()
     (out / 'three.mp4').write_bytes(b'')  # as a power cut leaves it
     done = shrink(folder, out)
@@ -283,6 +288,71 @@ def test_what_a_killed_worker_leaves_is_no_video_and_goes_later(
         os.utime(out / name, (0, 0))
     assert shrink(folder, out).returncode == 0
     assert files(out) == ['one.mp4', 'two.mp4']
+
+
+@pytest.mark.parametrize('kind', [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_the_run_however_it_ends(kind, folder, out):
+    source = write_numbered(folder / 'a.mp4', 'libx264', 400, size=(240, 400))
+    for name in 'bcdef':
+        shutil.copy(source, folder / f'{name}.mp4')
+    run = subprocess.Popen(
+        [sys.executable, '-W', 'ignore', SCRIPT, folder, out, '--workers', '2',
+         '--short-side', '32'], stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True)
+    try:
+        workers = wait_for(lambda: children(run.pid), 2)
+        wait_for(lambda: list(out.glob('.*.mp4')), 1)
+        run.send_signal(kind)
+        said = run.communicate(timeout=60)[1]
+    finally:
+        run.kill()
+    assert run.returncode == (130 if kind == signal.SIGTERM else -9)
+    assert ('the same command goes on' in said) == (kind == signal.SIGTERM)
+    wait_for(lambda: [None] * (not any(map(alive, workers))), 1)
+
+
+def children(process: int) -> list[int]:
+    """Processes that another one has forked."""
+    path = Path(f'/proc/{process}/task/{process}/children')
+    return [int(child) for child in path.read_text().split()]
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; one that nobody waits for does not."""
+    try:
+        state = Path(f'/proc/{process}/stat').read_text()
+    except FileNotFoundError:
+        return False
+    return state.rpartition(')')[2].split()[0] != 'Z'
+
+
+def wait_for(find: Callable[[], list], number: int) -> list:
+    """What is found once there are so many; fails after a minute."""
+    for _ in range(600):
+        found = find()
+        if len(found) >= number:
+            return found
+        time.sleep(.1)
+    raise AssertionError(f'{len(found)} in place of {number}')
+
+
+@pytest.mark.parametrize('text', ['', '[1]', 'no JSON'])
+def test_a_record_that_says_nothing_is_named(text, folder, out):
+    write_video(folder / 'one.mp4', 9)
+    out.mkdir()
+    (out / 'shrink_videos.json').write_text(text)
+    assert shrink(folder, out).error == (
+        f'{out}/shrink_videos.json does not say how the videos beside it were '
+        'made: delete the folder and start again, or give another one.')
+
+
+def test_a_link_that_leads_nowhere_is_listed(folder, out):
+    write_video(folder / 'one.mp4', 9)
+    (folder / 'gone.mp4').symlink_to(folder / 'nowhere.mp4')
+    done = shrink(folder, out)
+    assert done.returncode == 1 and files(out) == ['one.mp4']
+    assert f'{folder}/gone.mp4 is a link to a file that does not exist' in (
+        done.stdout)
 
 
 def test_broken_videos_are_listed_and_the_others_done(folder, out):

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
@@ -154,7 +155,10 @@ def plan(folder: Path, out: Path) -> list[Job]:
             f'{out} and {folder} are the same folder, or one is inside the '
             'other: give a folder of its own for the results.')
     check_folder(out)
-    videos = files_below(folder)
+    # A link that leads nowhere is a video that cannot be read.
+    videos = sorted([*files_below(folder), *(
+        path for path in folder.rglob('*') if path.is_symlink()
+        and not path.exists() and path.suffix.lower() in VIDEO_SUFFIXES)])
     if not videos:
         raise ValueError(f'{folder} holds no videos '
                          f'({", ".join(VIDEO_SUFFIXES)}): give a folder of '
@@ -189,7 +193,13 @@ def unfinished(jobs: Sequence[Job], out: Path,
     there = {job for job in jobs if job.target.exists()}
     record = out / RECORD
     if record.exists():
-        before = json.loads(record.read_text())
+        try:
+            before = dict(json.loads(record.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f'{record} does not say how the videos beside it were made: '
+                'delete the folder and start again, or give another '
+                'one.') from error
         if before != options._asdict():
             words = ' '.join(f'--{name.replace("_", "-")} {value}'
                              for name, value in before.items())
@@ -525,8 +535,13 @@ def estimate(jobs: Sequence[Job], options: Options) -> Estimate:
             small += target.stat().st_size / share
             large += source.stat().st_size
             videos += 1
-    everything = sum(job.source.stat().st_size for job in jobs)
-    return Estimate(small / max(1, large) * everything, videos)
+    return Estimate(small / max(1, large) * _size(jobs), videos)
+
+
+def _size(jobs: Sequence[Job]) -> int:
+    """Bytes of all sources."""
+    return sum(job.source.stat().st_size for job in jobs
+               if job.source.exists())
 
 
 def check_space(jobs: Sequence[Job], out: Path, options: Options,
@@ -542,11 +557,12 @@ def check_space(jobs: Sequence[Job], out: Path, options: Options,
     Raises:
         ValueError: If they do not fit.
     """
+    print('Estimating how much space the videos will take ...', flush=True)
     needed = estimate(jobs, options)
     there = next(place for place in (out, *out.absolute().parents)
                  if place.exists())
     free = shutil.disk_usage(there).free
-    now = sum(job.source.stat().st_size for job in jobs)
+    now = _size(jobs)
     if not needed.videos:
         print(f'{len(jobs)} videos of {words(now)}; how much space they will '
               'take is not known, because none that was tried can be read. '
@@ -629,10 +645,20 @@ _stop: Any = None
 
 
 def _start_worker(stop: Any) -> None:
-    """Listen to the main process only, which hears Ctrl-C."""
+    """Listen to the main process only, which hears Ctrl-C, and end with it."""
     global _stop
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave as soon as the main process is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(job: Job, options: Options) -> str | None:
@@ -655,16 +681,19 @@ def main(args: argparse.Namespace) -> int:
     check_options(options, args.workers)
     jobs = plan(args.folder, args.out)
     todo = unfinished(jobs, args.out, options)
+    clear_leftovers(args.out)
     if not todo:
-        print(f'Nothing to do: all {len(jobs)} videos are in {args.out}.')
+        print(f'Nothing to do: {len(jobs)} of {len(jobs)} videos are in '
+              f'{args.out}.')
         return 0
     failed: list[str] = []
     done = 0
+    # What a scheduler sends is to end a run as Ctrl-C does.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         check_space(todo, args.out, options, args.force)
         with whole_file(args.out / RECORD) as partial:
             partial.write_text(json.dumps(options._asdict()) + '\n')
-        clear_leftovers(args.out)
         for wrong in with_bar(run_all(todo, options, args.workers),
                               len(todo)):
             done += 1
@@ -680,6 +709,8 @@ def main(args: argparse.Namespace) -> int:
             raise
         raise ValueError(f'the disk of {args.out} is full: free some space, '
                          'and the same command goes on.') from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f'{len(jobs) - len(failed)} of {len(jobs)} videos are in '
           f'{args.out}')
     for what in sorted(failed):
