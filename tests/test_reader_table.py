@@ -44,6 +44,18 @@ def covered(path: Path) -> list[int]:
     return list(range(TOTAL))
 
 
+def two_streams(path: Path) -> list[int]:
+    """A small video, and behind it the one that players show."""
+    parts = [write_numbered(path.with_name(f'{number}.mp4'), 'libx264',
+                            total, size=size,
+                            options={'x264-params': GROUPS})
+             for number, (total, size) in enumerate((
+                 (20, (64, 160)), (TOTAL, SIZE)))]
+    ffmpeg('-i', parts[0], '-i', parts[1], '-map', 0, '-map', 1, '-c', 'copy',
+           '-disposition:v:0', 0, '-disposition:v:1', 'default', path)
+    return list(range(TOTAL))
+
+
 def mirrored(path: Path) -> list[int]:
     """A display matrix that exchanges left and right."""
     write_numbered(path, 'libx264', TOTAL, size=SIZE,
@@ -90,6 +102,14 @@ FILES: dict[str, tuple[str, Callable[[Path], list[int]]]] = {
     'MPEG-4 in MP4 with B-frames': ('a.mp4', encoded('mpeg4', **MPEG)),
     'MPEG-2 in a transport stream': ('a.ts', encoded('mpeg2video', **MPEG)),
     'MPEG-1 in a program stream': ('a.mpg', encoded('mpeg1video', **MPEG)),
+    'AVI with skipped frames': ('a.avi', encoded(
+        'mjpeg', pix_fmt='yuvj420p',
+        times=[number + number // 6 for number in range(TOTAL)])),
+    '10 bits, HEVC in MP4': ('a.mp4', encoded(
+        'libx265', pix_fmt='yuv420p10le', options={
+            'x265-params': 'keyint=15:min-keyint=15:open-gop=0:'
+                           'log-level=none:pools=none:frame-threads=1'})),
+    'two streams, the second the default': ('a.mkv', two_streams),
     'a cover picture first, MKV': ('a.mkv', covered),
     'mirrored by its display matrix': ('a.mp4', mirrored),
     'a quarter turn in MKV': ('a.mkv', turned),
