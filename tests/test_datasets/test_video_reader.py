@@ -723,10 +723,10 @@ def test_a_file_that_changes_meanwhile_is_named(files, tmp_path, monkeypatch):
     monkeypatch.setattr(reader, '_KEPT', 0)
     path = Path(shutil.copy(files['closed'], tmp_path / 'a.mp4'))
     video = VideoReader(path)
-    write_numbered(path, 'libx264', 20, **OPEN)
+    write_numbered(path, 'libx264', 20, size=LARGE, **OPEN)
     with pytest.raises(BrokenVideoError, match='a.mp4 has changed since it '
                        'was opened; read it when it is whole'):
-        video.read([19])
+        video.read([0])
 
 
 def test_the_file_is_closed_as_soon_as_it_is_known(files, tmp_path):

@@ -292,16 +292,16 @@ def test_what_a_killed_worker_leaves_is_no_video_and_goes_later(
 
 @pytest.mark.parametrize('kind', [signal.SIGKILL, signal.SIGTERM])
 def test_workers_end_with_the_run_however_it_ends(kind, folder, out):
-    source = write_numbered(folder / 'a.mp4', 'libx264', 400, size=(240, 400))
-    for name in 'bcdef':
-        shutil.copy(source, folder / f'{name}.mp4')
+    source = write_numbered(folder / 'a.mp4', 'libx264', 120, size=(96, 160))
+    for number in range(150):  # more than are done before it is ended
+        shutil.copy(source, folder / f'{number}.mp4')
     run = subprocess.Popen(
         [sys.executable, '-W', 'ignore', SCRIPT, folder, out, '--workers', '2',
          '--short-side', '32'], stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True)
     try:
         workers = wait_for(lambda: children(run.pid), 2)
-        wait_for(lambda: list(out.glob('.*.mp4')), 1)
+        wait_for(lambda: list(out.glob('*.mp4')), 1)
         run.send_signal(kind)
         said = run.communicate(timeout=60)[1]
     finally:
