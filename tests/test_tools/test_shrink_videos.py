@@ -290,7 +290,8 @@ def test_what_a_killed_worker_leaves_is_no_video_and_goes_later(
     assert files(out) == ['one.mp4', 'two.mp4']
 
 
-@pytest.mark.parametrize('kind', [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize('kind', [
+    pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGTERM])
 def test_workers_end_with_the_run_however_it_ends(kind, folder, out):
     source = write_numbered(folder / 'a.mp4', 'libx264', 120, size=(96, 160))
     for number in range(150):  # more than are done before it is ended
