@@ -212,7 +212,7 @@ class FileSpeed:
                  'non-reference']
         for row in rows:
             cells = [cell.rjust(width) for cell, width in zip(
-                row[1:], widths[1:], strict=False)]
+                row[1:len(head)], widths[1:], strict=True)]
             lines.append('  '.join(
                 [row[0].ljust(widths[0]), *cells, *row[len(head):]]).rstrip())
         return '\n'.join(lines)

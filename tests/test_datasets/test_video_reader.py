@@ -660,8 +660,10 @@ def test_packets_that_were_not_received_whole_are_counted_by_decoding(
 def test_a_slow_reader_of_a_stream_is_no_slow_file(files, monkeypatch):
     now = [0.]
     monkeypatch.setattr(reader.time, 'monotonic', lambda: now[0])
-    for _ in VideoReader(files['closed']):
-        now[0] += 200
+    video = VideoReader(files['closed'])
+    for frames in (video, video.frames()):
+        for _ in frames:
+            now[0] += 200
 
 
 def test_of_other_streams_the_default_and_the_larger_is_taken():
@@ -992,6 +994,12 @@ def test_a_file_without_end_is_broken_after_a_while(step, files):
             1e-6 if step == 'open' else 300))
         video._max_seconds = 1e-6
         video.read([30])
+
+
+@pytest.mark.parametrize('seconds', [0, -1, float('nan')])
+def test_a_limit_that_makes_no_sense_is_refused(seconds, files):
+    with pytest.raises(ValueError, match=f'max_seconds is {seconds}: give'):
+        VideoReader(files['closed'], max_seconds=seconds)
 
 
 def test_a_server_that_never_answers_is_left_after_a_while():

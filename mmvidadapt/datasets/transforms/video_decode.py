@@ -1,5 +1,6 @@
 """Read videos with this package's own reader."""
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 
 from ..video_reader import VideoReader
+from ..video_reader.reader import check_seconds
 
 __all__ = ['FileOpener', 'FrameDecoder', 'VideoDecode', 'VideoInit']
 
@@ -50,6 +52,7 @@ class FileOpener(BaseTransform):
 class FrameDecoder(BaseTransform):
     """What the transforms that decode frames of an open file share."""
 
+    @abstractmethod
     def decode(self, reader: Any, indices: list[int]) -> list[np.ndarray]:
         """Pictures of frames.
 
@@ -60,7 +63,6 @@ class FrameDecoder(BaseTransform):
         Returns:
             list[np.ndarray]: ``(H, W, 3)`` RGB, each an array of its own.
         """
-        raise NotImplementedError
 
     def transform(self, results: dict) -> dict:
         """Decode ``results['frame_inds']``.
@@ -112,10 +114,7 @@ class VideoInit(FileOpener):
     def __init__(self, io_backend: str = 'disk', num_threads: int = 1,
                  max_seconds: float = 300., **kwargs: Any) -> None:
         super().__init__(io_backend, num_threads, **kwargs)
-        if not max_seconds > 0:
-            raise ValueError(f'max_seconds is {max_seconds}: give the seconds '
-                             'that a file may take, above 0.')
-        self.max_seconds = max_seconds
+        self.max_seconds = check_seconds(max_seconds)
 
     def transform(self, results: dict) -> dict:
         """Open ``results['filename']``.

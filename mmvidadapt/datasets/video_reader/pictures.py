@@ -81,6 +81,7 @@ def _round(frame: Any) -> Any:
         frame = frame.reformat(format=name)
     target = VideoFrame(frame.width, frame.height, _EIGHT_BITS[family])
     shift = depth - 8
+    # A plane of transparency, the last one, has no place in the target.
     for source, plane in zip(frame.planes, target.planes, strict=False):
         deep = np.frombuffer(source, np.uint16).reshape(
             -1, source.line_size // 2)[:source.height, :source.width]

@@ -46,7 +46,7 @@ from .damage import (
 from .packets import MPEG, TRUE_TIMES, Packet, find_order, find_starts, note
 from .pictures import Painter
 
-__all__ = ['VideoReader', 'identify']
+__all__ = ['VideoReader', 'check_seconds', 'identify']
 
 #: Compressed bytes that are kept between counting and decoding, so that most
 #: clips are read from disk once.
@@ -106,13 +106,14 @@ class VideoReader:
         BrokenVideoError: If there is no video to see in it, or opening takes
             longer than ``max_seconds``.
         OSError: If the machine fails, for example for want of permission.
+        ValueError: If ``max_seconds`` is not positive.
     """
 
     def __init__(self, source: Source, *, num_threads: int = 1,
                  max_seconds: float = 300., name: str = '') -> None:
         self._source = source
         self._num_threads = num_threads
-        self._max_seconds = max_seconds
+        self._max_seconds = check_seconds(max_seconds)
         self.name = name or (os.fspath(source) if isinstance(
             source, (str, os.PathLike)) else 'the video')
         self._deadline = time.monotonic() + max_seconds
@@ -536,6 +537,7 @@ class VideoReader:
         self._start_clock()
         for _, frame in self._find(range(self.total_frames)):
             yield frame
+            self._deadline = time.monotonic() + self._max_seconds
 
     def _checked(self, indices: Iterable[int]) -> list[int]:
         asked = [int(index) for index in indices]
@@ -664,6 +666,24 @@ def _has_layers(header: bytes | None) -> bool:
     if header is None or not 0 <= start < len(header) - 3:
         return True
     return (header[start + 3] >> 1 & 7) > 0
+
+
+def check_seconds(max_seconds: float) -> float:
+    """Refuse a limit that no file could keep, or that none would break.
+
+    Args:
+        max_seconds (float): The limit.
+
+    Returns:
+        float: The same.
+
+    Raises:
+        ValueError: If it is not positive.
+    """
+    if not max_seconds > 0:  # neither is NaN
+        raise ValueError(f'max_seconds is {max_seconds}: give the seconds '
+                         'that a file may take, above 0.')
+    return max_seconds
 
 
 def identify(path: str | os.PathLike) -> tuple[str, str]:
